@@ -1,0 +1,170 @@
+"""Everything that must hold, one line per check, ending in `N passed, N failed`.
+
+    python .ci/checks.py            # all checks (what `make test` runs)
+    python .ci/checks.py 02 demo    # only checks whose name contains one of the words
+
+Run it with the Python of `.venv`. Files are compared with what they were before the check, not
+with git, so uncommitted work can be checked too. A check that changes files leaves them changed:
+`git diff` then shows what was out of step.
+"""
+import json, os, shutil, subprocess, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+JOBS = 2        # Notebooks and programs that run side by side
+TIMEOUT = 900   # Seconds for any one command
+MAX_BYTES = 1_000_000
+SHOWN_LINES = 80
+
+TOP = Path(__file__).resolve().parent.parent
+NBS, PACKAGE = TOP/"nbs", TOP/"dnd_transformer"
+THREADS = str(max(1, (os.cpu_count() or 1)//JOBS))
+ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+       "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+
+# What `dnd-demo` must leave; each pattern has to match a file that is not empty
+DEMO_FILES = ["metrics.json", "config.json", "log.jsonl", "reconstructions.png", "samples*.png",
+              "tokenizer/model.safetensors", "tokenizer/config.json",
+              "transformer/model.safetensors", "transformer/config.json"]
+
+# What a user without the developers' tools does, far from the repository
+USER_SCRIPT = """
+import importlib, pkgutil, sys
+from pathlib import Path
+
+class Refuse:
+    "Make the developers' tools look absent."
+    names = {"nbdev", "execnb", "ghapi", "IPython", "nbconvert", "jupyterlab"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names: raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+
+import dnd_transformer
+assert Path(dnd_transformer.__file__).is_relative_to(sys.argv[1]), f"imported from {dnd_transformer.__file__}"
+for m in pkgutil.walk_packages(dnd_transformer.__path__, "dnd_transformer."):
+    if not m.name.endswith("._modidx"): importlib.import_module(m.name)
+
+from dnd_transformer.checkpoints import load_transformer
+model = load_transformer("words")
+assert not model.training and sum(p.numel() for p in model.parameters()) > 0
+"""
+
+
+class Failed(Exception): "A check that does not hold; the message says what and how to repair it."
+
+
+def run(*cmd, cwd=TOP, **env):
+    "Run `cmd`, return what it wrote; fail with that text if it fails."
+    try: p = subprocess.run([str(c) for c in cmd], cwd=cwd, env={**ENV, **env}, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=TIMEOUT)
+    except subprocess.TimeoutExpired as e:
+        raise Failed(f"{(e.output or b'').decode(errors='replace')}\n{cmd[0]} still ran after {TIMEOUT} s") from None
+    if p.returncode: raise Failed(f"{p.stdout}\n{cmd[0]} ended with exit code {p.returncode}")
+    return p.stdout
+
+
+def notebooks(): return sorted(p for p in NBS.rglob("*.ipynb") if not any(s[0] in "._" for s in p.relative_to(NBS).parts))
+
+
+def snapshot(folder, pattern):
+    "Bytes of the files under `folder`, by path."
+    return {p: p.read_bytes() for p in sorted(folder.rglob(pattern)) if p.is_file() and "__pycache__" not in p.parts}
+
+
+def unchanged(cmd, folder, pattern):
+    "Run `cmd`; fail if it changed, added or removed a file."
+    before = snapshot(folder, pattern)
+    run(cmd)
+    after = snapshot(folder, pattern)
+    diff = [str(p.relative_to(TOP)) for p in sorted({*before, *after}) if before.get(p) != after.get(p)]
+    if diff: raise Failed(f"{cmd} changed: {', '.join(diff)}\nLook at `git diff`, and commit what it made.")
+
+
+def check_export():
+    unchanged("nbdev_export", PACKAGE, "*.py")
+    # nbdev_export never deletes a module whose notebook was renamed or removed
+    known = {p.stem.partition("_")[2] for p in notebooks()} | {"__init__", "_modidx"}
+    orphans = [p.name for p in PACKAGE.glob("*.py") if p.stem not in known]
+    if orphans: raise Failed(f"no notebook makes {', '.join(orphans)}: delete it, or bring its notebook back")
+
+
+def check_clean(): unchanged("nbdev_clean", NBS, "*.ipynb")
+
+
+def check_readme(): run(sys.executable, ".ci/readme.py", "--check")
+
+
+def check_stored():
+    "Stored outputs, no stored errors, small files."
+    bad = []
+    for path in notebooks():
+        code = [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
+        outputs = [o for c in code for o in c["outputs"]]
+        if code and not outputs: bad.append(f"{path.name} has no stored outputs")
+        bad += [f"{path.name} stores an error: {o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
+        if (n := path.stat().st_size) >= MAX_BYTES: bad.append(f"{path.name} has {n/1e6:.1f} MB")
+    if bad: raise Failed("\n".join(bad) + "\nRun the notebook from top to bottom, save it, then nbdev_clean.")
+
+
+def check_notebook(path): run("nbdev_test", "--path", path.relative_to(TOP), "--n_workers", "0")
+
+
+def check_demo():
+    with tempfile.TemporaryDirectory() as tmp:
+        out = Path(tmp)/"demo"
+        log = run("dnd-demo", "--quick", "--out", out)
+        missing = [f for f in DEMO_FILES if not any(p.stat().st_size for p in out.glob(f))]
+        left = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+        if missing: raise Failed(f"{log}\nmissing or empty: {', '.join(missing)}\nit left: {', '.join(left)}")
+        json.loads((out/"metrics.json").read_text())
+
+
+def check_install():
+    "Install the package alone and use it elsewhere."
+    with tempfile.TemporaryDirectory() as tmp:
+        src, site, away = (Path(tmp)/d for d in ("src", "site", "away"))
+        away.mkdir()
+        # A copy, because building leaves a build/ folder whose old files would slip into the next wheel
+        shutil.copytree(PACKAGE, src/PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        for p in TOP.iterdir():
+            if p.is_file(): shutil.copy2(p, src)
+        run(sys.executable, "-m", "pip", "install", "-qq", "--no-index", "--no-deps", "--no-build-isolation", "--target", site, src)
+        run(sys.executable, "-c", USER_SCRIPT, site, cwd=away, PYTHONPATH=str(site))
+
+
+def all_checks():
+    "Checks that run alone and first, then those that run side by side; a name and a function each."
+    first = [("export leaves no diff", check_export), ("clean leaves no diff", check_clean),
+             ("README in step with index", check_readme), ("stored outputs", check_stored)]
+    side_by_side = [("demo --quick", check_demo), ("install elsewhere, without nbdev", check_install)]
+    side_by_side += [(f"notebook {p.relative_to(NBS).with_suffix('')}", lambda p=p: check_notebook(p)) for p in notebooks()]
+    return first, side_by_side
+
+
+def timed(check):
+    "Run `check`; return None or why it failed, and the seconds it took."
+    start, why = time.time(), None
+    try: check()
+    except Failed as e: why = str(e)
+    except Exception as e: why = f"{type(e).__name__}: {e}"
+    return why, time.time() - start
+
+
+def report(name, why, seconds):
+    print(f"{'ok' if why is None else 'FAILED':6} {seconds:6.1f} s  {name}", flush=True)
+    if why is not None: print("\n".join("    " + l for l in why.strip().splitlines()[-SHOWN_LINES:]), flush=True)
+    return why is None
+
+
+def main(*words):
+    first, rest = ([c for c in cs if not words or any(w in c[0] for w in words)] for cs in all_checks())
+    if not first + rest: sys.exit(f"no check is called {' or '.join(words)}; there are: {', '.join(n for cs in all_checks() for n, _ in cs)}")
+    passed = [report(name, *timed(check)) for name, check in first]
+    with ThreadPoolExecutor(JOBS) as pool:
+        names = {pool.submit(timed, check): name for name, check in rest}
+        passed += [report(names[f], *f.result()) for f in as_completed(names)]
+    print(f"{sum(passed)} passed, {len(passed) - sum(passed)} failed", flush=True)
+    return not all(passed)
+
+
+if __name__ == "__main__": sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,42 @@
+# The whole project from one place: `make demo` runs the main job, `make test` the tests.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+ARGS   ?=
+
+.PHONY: demo test lab docs readme clean
+
+demo: $(READY)  ## Train on words, draw them, read them back: runs/demo/ in minutes
+	$(BIN)/dnd-demo $(ARGS)
+
+test: $(READY)  ## Everything that must hold; ends with "N passed, N failed"
+	@$(BIN)/python .ci/checks.py $(ARGS)
+
+lab: $(READY)  ## Read and run the notebooks
+	$(BIN)/jupyter lab nbs
+
+# nbdev_docs would fetch Quarto with sudo, and would write its own README unless ours is newer.
+docs:  ## The docs site in _docs/ (needs Quarto)
+	@command -v quarto >/dev/null || { echo "make docs needs Quarto: install it from https://quarto.org/docs/get-started/ and try again"; exit 1; }
+	@$(MAKE) --no-print-directory readme
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_docs
+
+readme: $(READY)  ## README.md from nbs/index.ipynb
+	$(BIN)/python .ci/readme.py
+
+# uv installs in seconds, plain pip in minutes; both give the same environment.
+$(READY): settings.ini setup.py
+	@echo "Installing into $(VENV): this happens once and takes a few minutes"
+	@if command -v uv >/dev/null; then \
+		{ test -x $(BIN)/python || uv venv -q --seed --python $(PYTHON) $(VENV); } && \
+		uv pip install -q --python $(BIN)/python -e '.[dev]'; \
+	else \
+		{ test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } && \
+		$(BIN)/python -m pip install -qq -e '.[dev]'; \
+	fi
+	@touch $@
+
+clean:  ## Remove what was built (keeps .venv and runs/)
+	rm -rf _docs _proc build dist *.egg-info .quarto nbs/nbdev.yml nbs/sidebar.yml
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

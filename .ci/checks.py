@@ -74,8 +74,9 @@ def snapshot(folder, pattern):
 def unchanged(cmd, folder, pattern):
     "Run `cmd`; fail if it changed, added or removed a file."
     before = snapshot(folder, pattern)
-    run(cmd)
+    said = run(cmd)
     after = snapshot(folder, pattern)
+    if "Failed to" in said: raise Failed(said)  # nbdev_clean only warns, and ends with exit code 0
     diff = [str(p.relative_to(TOP)) for p in sorted({*before, *after}) if before.get(p) != after.get(p)]
     if diff: raise Failed(f"{cmd} changed: {', '.join(diff)}\nLook at `git diff`, and commit what it made.")
 

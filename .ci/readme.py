@@ -69,6 +69,7 @@ def readme():
     ReadmeProcs()(nb)
     for c in nb.cells:
         if c.cell_type == "markdown": c.source = outside_code(relink, c.source)
+    nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean drops it; it names the code blocks
     exporter = MarkdownExporter()
     text, res = exporter.from_notebook_node(nbformat.reads(nb2str(nb), as_version=4),
                                             resources={"output_files_dir": PICTURES.relative_to(TOP).as_posix()})

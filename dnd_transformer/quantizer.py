@@ -106,6 +106,21 @@ class ResidualQuantizer(nn.Module):
             return quantized, torch.stack(codes, -1).view(*x.shape[:-1], self.depth), torch.stack(losses).mean()
 
 # %% ../nbs/02_quantizer.ipynb #c025
+@patch
+@torch.no_grad()
+def encode(
+    self:ResidualQuantizer,
+    x:Tensor, # `(..., dim)` features
+)->Tensor: # `(..., depth)` integer codes, coarse to fine
+    "The codes of `x`, leaving the codebooks as they are."
+    residual, codes = x.float().reshape(-1, self.dim), []
+    with torch.autocast(x.device.type, enabled=False):
+        for d in range(self.depth):
+            codes.append(nearest_code(residual, self.book(d).weight))
+            residual = residual-self.book(d)(codes[-1])
+    return torch.stack(codes, -1).view(*x.shape[:-1], self.depth)
+
+# %% ../nbs/02_quantizer.ipynb #c028
 def check_codes(
     codes:Tensor, # `(..., depth)`
     codebook_size:int, # Codes must lie below it
@@ -129,7 +144,7 @@ def decode(
     if depth is not None and not 1 <= depth <= codes.shape[-1]: raise ValueError(f"depth {depth} is outside 1..{codes.shape[-1]}, the depth of the codes")
     return sum(self.book(d)(codes[...,d].long()) for d in range(depth or codes.shape[-1]))
 
-# %% ../nbs/02_quantizer.ipynb #c034
+# %% ../nbs/02_quantizer.ipynb #c037
 def code_usage(
     codes:Tensor, # `(..., depth)` integers
     codebook_size:int, # Entries per codebook

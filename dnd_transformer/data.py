@@ -25,7 +25,7 @@ from .core import lookup
 
 # %% ../nbs/01_data.ipynb #c005
 DOC_MODULES = """argparse ast base64 calendar collections configparser contextlib copy csv dataclasses datetime decimal difflib
-    doctest enum fractions ftplib functools gettext glob gzip hashlib heapq html imaplib inspect ipaddress itertools json linecache
+    doctest enum fractions ftplib functools gettext glob gzip hashlib heapq html imaplib ipaddress itertools json linecache
     locale logging mailbox math mimetypes operator optparse os pathlib pickle pickletools platform pprint queue random re sched
     secrets shelve shlex shutil smtplib socket statistics string subprocess tarfile tempfile textwrap threading timeit tokenize
     traceback types unittest uuid warnings weakref zipfile""".split()

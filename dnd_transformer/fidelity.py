@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-import torch_fidelity as tf
+import torch_fidelity
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
@@ -66,22 +66,22 @@ class UInt8Images(Dataset):
         images:Tensor, # `(n, c, H, W)` in [-1, 1], 1 or 3 channels
         what:str="images", # How errors call the set
     ):
-        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3):
+        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
             got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{what} must be one tensor (n, c, H, W) with 1 or 3 channels, not {got}: stack or slice it first")
-        if not images.is_floating_point(): raise ValueError(f"{what} are {images.dtype}, expected floats in [-1, 1]: use images/127.5-1")
+        if not images.is_floating_point(): raise ValueError(f"{what}: {images.dtype}, expected floats in [-1, 1]; from 0..255 use x.float()/127.5-1")
         bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-        if bad: raise ValueError(f"{what} hold NaN or infinity, first in image {bad[0]} ({len(bad)} in all): leave them out or find their cause")
+        if bad: raise ValueError(f"{what}: NaN or infinity in image {bad[0]} ({len(bad)} in all): find its cause or leave such images out")
         low, high = (round(x.item(), 2) for x in images.aminmax())
-        if max(-low, high) > 2: raise ValueError(f"{what} reach from {low} to {high}, expected [-1, 1]: rescale them")
-        if low >= 0: warnings.warn(f"{what} have no pixel below 0: if they lie in [0, 1], use images*2-1", stacklevel=2)
+        if max(-low, high) > 2: raise ValueError(f"{what}: values from {low} to {high}, expected [-1, 1]: rescale them")
+        if low >= 0: warnings.warn(f"{what}: no pixel below 0; if they lie in [0, 1], use x*2-1", stacklevel=2)
         self.images = to_uint8(images.detach()).cpu()
 
     def __len__(self): return len(self.images)
     def __getitem__(self, i): return self.images[i].expand(3, -1, -1)
 
 # %% ../nbs/09_fidelity.ipynb #c023
-class RandomConv(tf.FeatureExtractorBase):
+class RandomConv(torch_fidelity.FeatureExtractorBase):
     "Two layers of fixed random filters at two scales, averaged over the image: 64 features."
     def __init__(self,
         name:str, # Under which it is registered
@@ -89,12 +89,13 @@ class RandomConv(tf.FeatureExtractorBase):
         **kwargs, # The library passes its whole call; nothing of it is needed here
     ):
         super().__init__(name, features_list)
-        conv = lambda c_in: nn.Conv2d(c_in, 32, 3, padding=1, padding_mode="reflect", bias=False)
-        self.first, self.fine, self.coarse = conv(3), conv(32), conv(32)
+        conv = lambda c_in, c_out: nn.Conv2d(c_in, c_out, 3, padding=1, padding_mode="reflect", bias=False)
+        self.first, self.fine, self.coarse = conv(3, 16), conv(16, 32), conv(16, 32)
         rng = np.random.RandomState(0)  # NumPy keeps this stream frozen, so the filters are the same on every machine
         for layer in (self.first, self.fine, self.coarse):
             w = rng.randn(*layer.weight.shape)*(2/layer.weight[0].numel())**.5
             layer.weight.data = torch.tensor(w, dtype=torch.float32)
+        self.first.weight.data -= self.first.weight.data.mean((1, 2, 3), keepdim=True)
 
     def forward(self,
         x:Tensor, # `(b, 3, H, W)` uint8, at least 4 x 4
@@ -118,7 +119,7 @@ def register_extractor(
 )->None:
     "Make `cls` known under `name`, in place of an older one."
     FEATURE_EXTRACTORS_REGISTRY.pop(name, None)
-    tf.register_feature_extractor(name, cls)
+    torch_fidelity.register_feature_extractor(name, cls)
     EXTRACTORS[name] = name, dim
 
 register_extractor("random-conv-64", RandomConv, 64)
@@ -129,9 +130,9 @@ def score_names(
 )->dict[str,str]: # The library's keys to ours
     "How scores are called when `label` has looked at the pictures."
     fid, kid, isc = ("fid", "kid", "is") if label == "inception" else (f"frechet_{label}", f"kernel_{label}", f"score_{label}")
-    return {tf.KEY_METRIC_FID: fid, tf.KEY_METRIC_KID_MEAN: kid, tf.KEY_METRIC_KID_STD: f"{kid}_std",
-            tf.KEY_METRIC_ISC_MEAN: isc, tf.KEY_METRIC_ISC_STD: f"{isc}_std",
-            tf.KEY_METRIC_PRECISION: "precision", tf.KEY_METRIC_RECALL: "recall"}
+    return {torch_fidelity.KEY_METRIC_FID: fid, torch_fidelity.KEY_METRIC_KID_MEAN: kid, torch_fidelity.KEY_METRIC_KID_STD: f"{kid}_std",
+            torch_fidelity.KEY_METRIC_ISC_MEAN: isc, torch_fidelity.KEY_METRIC_ISC_STD: f"{isc}_std",
+            torch_fidelity.KEY_METRIC_PRECISION: "precision", torch_fidelity.KEY_METRIC_RECALL: "recall"}
 
 # %% ../nbs/09_fidelity.ipynb #c033
 def inception_weights(
@@ -144,8 +145,9 @@ def inception_weights(
     name = Path(urlparse(URL_INCEPTION_V3).path).name
     path = Path(torch.hub.get_dir())/"checkpoints"/name
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try: torch.hub.download_url_to_file(URL_INCEPTION_V3, path, hash_prefix=_published())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, path, hash_prefix=_published())
         except (OSError, RuntimeError) as e:
             raise FileNotFoundError(
                 f"Inception's weights are not here and cannot be downloaded ({e}): fetch {name} from {URL_INCEPTION_V3} elsewhere, then "
@@ -191,7 +193,7 @@ def fidelity(
     "Scores of `images` against `reference`, named after what looked at them."
     sets = [UInt8Images(x, what) for x,what in ((images, "images"), (reference, "reference"))]
     size, reference_size = (tuple(s.images.shape[2:]) for s in sets)
-    if size != reference_size: raise ValueError(f"images are {size}, reference is {reference_size}: resize one like the other's files were made")
+    if size != reference_size: raise ValueError(f"images are {size}, reference is {reference_size}: resize both the same way first")
     least = min(map(len, sets))
     if least < 10: raise ValueError(f"{len(images)} images against {len(reference)}: at least 10 on each side are needed, better 10,000")
     label, dim, options = _extractor(extractor, weights)
@@ -199,7 +201,7 @@ def fidelity(
                                    "compare this distance only with those of the same counts", stacklevel=2)
     subset = 1000 if least >= 1000 else least//2
     # save_cpu_ram means no worker processes: the images are in memory already
-    scores = tf.calculate_metrics(input1=sets[0], input2=sets[1], fid=True, kid=True, prc=True, kid_subset_size=subset, rng_seed=seed,
+    scores = torch_fidelity.calculate_metrics(input1=sets[0], input2=sets[1], fid=True, kid=True, prc=True, kid_subset_size=subset, rng_seed=seed,
         batch_size=batch_size, cuda=default_device().type == "cuda", save_cpu_ram=True, cache=False, verbose=progress, **options)
     return {**{ours: scores[key] for key,ours in score_names(label).items() if key in scores}, "extractor": label, "count": len(images),
             "reference_count": len(reference), "size": list(size), "kid_subset_size": subset, "seed": seed}

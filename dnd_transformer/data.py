@@ -6,7 +6,7 @@
 __all__ = ['DOC_MODULES', 'FONT', 'FONT_FOLDER', 'DIGIT_FONTS', 'DATASETS', 'module_docs', 'docs_text', 'load_font', 'baseline',
            'word_fits', 'draw_word', 'to_tensor', 'vocabulary', 'WordImages', 'sentences', 'wrap_words', 'TextPages',
            'random_affine', 'draw_digit', 'Digits', 'stack', 'open_image', 'center_crop', 'ImageFiles', 'image_folder',
-           'make_dataset', 'epoch_order', 'batch_indices', 'batches']
+           'make_dataset', 'epoch_order', 'batch_indices', 'batches', 'load_batches']
 
 # %% ../nbs/01_data.ipynb #c002
 import importlib, inspect, itertools, os, random, re
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from .core import lookup
 
@@ -413,3 +413,15 @@ def batches(
     if n < 1 or batch_size < 1 or start < 0:
         raise ValueError(f"batches of {batch_size} from {n} items, starting at batch {start}: need at least 1, 1 and 0")
     return (batch_indices(i, n, batch_size, seed) for i in itertools.count(start))
+
+# %% ../nbs/01_data.ipynb #c079
+def load_batches(
+    dataset:Dataset, # Items are `(image, label)`
+    batch_size:int, # Items per batch, exactly
+    seed:int, # Of the order
+    start:int=0, # Number of the first batch
+    workers:int=0, # Processes that load items; 0: this one does
+): # Endless iterator over `(images (batch_size, c, H, W), labels (batch_size,))`
+    "Batches of `dataset` in the order of `batches`, from number `start` on."
+    order = (b.tolist() for b in batches(len(dataset), batch_size, seed, start))
+    return iter(DataLoader(dataset, batch_sampler=order, num_workers=workers, generator=torch.Generator(), pin_memory=torch.cuda.is_available()))

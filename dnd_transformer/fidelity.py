@@ -38,7 +38,7 @@ def _factor(
     "A matrix `f` with `f @ f.T = sigma`, one column per direction that varies."
     values, vectors = torch.linalg.eigh(sigma)
     scale = values.abs().max()
-    if values[0] < -1e-6*scale:
+    if values[0] < -1e-3*scale:  # rounding to float32 stays well above
         raise ValueError(f"sigma has the eigenvalue {values[0]:.3g}, a covariance has none below 0: compute it with feature_statistics")
     keep = values > len(sigma)*torch.finfo(values.dtype).eps*scale
     return vectors[:,keep]*values[keep].sqrt()
@@ -100,14 +100,21 @@ class RandomConv(torch_fidelity.FeatureExtractorBase):
     def forward(self,
         x:Tensor, # `(b, 3, H, W)` uint8, at least 4 x 4
     )->tuple[Tensor]: # One `(b, 64)`
+        "Average response of every filter."
         h = self.first(x.float()/127.5-1).relu()
         scales = self.fine(h), self.coarse(nn.functional.avg_pool2d(h, 2))
         return (torch.cat([s.relu().mean((2, 3)) for s in scales], 1),)
 
     @staticmethod
-    def get_provided_features_list(): return ("64",)
+    def get_provided_features_list():
+        "The layers that can be asked for."
+        return ("64",)
     @staticmethod
-    def get_default_feature_layer_for_metric(metric): return "64"
+    def get_default_feature_layer_for_metric(
+        metric:str, # Any of the library's
+    )->str: # The same layer for each
+        "The layer that `metric` uses."
+        return "64"
 
 # %% ../nbs/09_fidelity.ipynb #c025
 EXTRACTORS = {"inception": ("inception-v3-compat", 2048)}
@@ -181,6 +188,7 @@ def _extractor(
     path = inception_weights(weights)
     return inception_label(path), dim, dict(feature_extractor=library_name, feature_extractor_weights_path=str(path), isc=True)
 
+# %% ../nbs/09_fidelity.ipynb #c046
 def fidelity(
     images:Tensor, # `(n, c, H, W)` in [-1, 1]: samples or reconstructions
     reference:Tensor, # `(m, c, H, W)` in [-1, 1]: real images of the same size
@@ -188,7 +196,6 @@ def fidelity(
     weights:str|Path|None=None, # File with Inception's weights (default: PyTorch's downloads)
     seed:int=0, # For KID's subsets and the order of IS's splits
     batch_size:int=64, # Images seen at once
-    progress:bool=False, # Show progress bars
 )->dict: # Scores, and what they were computed on
     "Scores of `images` against `reference`, named after what looked at them."
     sets = [UInt8Images(x, what) for x,what in ((images, "images"), (reference, "reference"))]
@@ -202,11 +209,11 @@ def fidelity(
     subset = 1000 if least >= 1000 else least//2
     # save_cpu_ram means no worker processes: the images are in memory already
     scores = torch_fidelity.calculate_metrics(input1=sets[0], input2=sets[1], fid=True, kid=True, prc=True, kid_subset_size=subset, rng_seed=seed,
-        batch_size=batch_size, cuda=default_device().type == "cuda", save_cpu_ram=True, cache=False, verbose=progress, **options)
+        batch_size=batch_size, cuda=default_device().type == "cuda", save_cpu_ram=True, cache=False, verbose=False, **options)
     return {**{ours: scores[key] for key,ours in score_names(label).items() if key in scores}, "extractor": label, "count": len(images),
             "reference_count": len(reference), "size": list(size), "kid_subset_size": subset, "seed": seed}
 
-# %% ../nbs/09_fidelity.ipynb #c056
+# %% ../nbs/09_fidelity.ipynb #c059
 def noise_floor(
     reference:Tensor, # `(m, c, H, W)` real images in [-1, 1]
     count:int|None=None, # Images in each of the two parts (default: half of the reference)
@@ -214,10 +221,9 @@ def noise_floor(
     weights:str|Path|None=None, # File with Inception's weights (default: PyTorch's downloads)
     seed:int=0, # For the shuffle, and as in `fidelity`
     batch_size:int=64, # Images seen at once
-    progress:bool=False, # Show progress bars
 )->dict: # As `fidelity` gives them
     "Scores of real images against other real images: what a perfect model would get."
     count = len(reference)//2 if count is None else count
     if 2*count > len(reference): raise ValueError(f"two parts of {count} images need {2*count}, the reference has {len(reference)}: lower count")
     order = torch.randperm(len(reference), generator=torch.Generator().manual_seed(seed)).to(reference.device)
-    return fidelity(reference[order[:count]], reference[order[count:2*count]], extractor, weights, seed, batch_size, progress)
+    return fidelity(reference[order[:count]], reference[order[count:2*count]], extractor, weights, seed, batch_size)

@@ -151,7 +151,8 @@ def check_intervals(
 
 # %% ../nbs/00_loop.ipynb #c023
 def train_loop(
-    step, # `step(i)` does step `i` and returns a dict of 0-dim tensors
+    step, # `step(i, batch)` does step `i` and returns a dict of 0-dim tensors
+    data, # `data(i)` returns an iterator over the batches from number `i` on
     steps:int, # Number of steps in all
     state:dict, # What checkpoints hold: name to anything with `state_dict`
     folder:str|Path|None=None, # Run folder for `log.jsonl` and `checkpoint.pt`; None keeps nothing
@@ -161,14 +162,14 @@ def train_loop(
     title:str="training", # Over the progress bar or figure
     keys:tuple[str,...]=("loss",), # Values to show
 )->RunLog: # Means over each interval, with `step` (steps done) and `seconds`
-    "Run `step(0)` to `step(steps-1)` with log, progress and checkpoints."
+    "Run the steps from 0, or from the checkpoint, to `steps-1` with log, progress and checkpoints."
     check_intervals(log_every, save_every)
     path = Path(folder)/"checkpoint.pt" if folder else None
     start = load_checkpoint(path, state) if resume and path and path.is_file() else 0
     log, sums, began = RunLog(folder, start+1), None, time.monotonic()
     progress = Progress(steps, start, title, keys)
-    for i in range(start, steps):
-        values = {k: v.detach() for k,v in step(i).items()}
+    for i,batch in zip(range(start, steps), data(start)):
+        values = {k: v.detach() for k,v in step(i, batch).items()}
         sums = {k: sums[k]+v for k,v in values.items()} if sums else values
         done = i+1
         if done % log_every == 0 or done == steps:

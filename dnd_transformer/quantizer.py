@@ -148,8 +148,9 @@ def decode(
 def code_usage(
     codes:Tensor, # `(..., depth)` integers
     codebook_size:int, # Entries per codebook
-)->tuple[list[float],list[float]]: # share of entries in use, and perplexity, for each depth
+)->tuple[Tensor,Tensor]: # `(depth,)` share of entries in use, `(depth,)` perplexity
     "Usage and perplexity of the codes at each depth."
-    counts = torch.stack([torch.bincount(c, minlength=codebook_size) for c in codes.long().flatten(0, -2).T]).double()
+    codes = codes.long().flatten(0, -2).T
+    counts = torch.zeros(len(codes), codebook_size, device=codes.device).scatter_add_(1, codes, torch.ones_like(codes, dtype=torch.float))
     p = counts/counts.sum(-1, keepdim=True)
-    return (counts > 0).double().mean(-1).tolist(), torch.special.entr(p).sum(-1).exp().tolist()
+    return (counts > 0).float().mean(-1), torch.special.entr(p).sum(-1).exp()

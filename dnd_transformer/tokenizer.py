@@ -128,7 +128,7 @@ class TokenizerConfig:
         return self.resolution[0]//self.factor, self.resolution[1]//self.factor
 
 # %% ../nbs/03_tokenizer.ipynb #c017
-_small = TokenizerConfig(image_channels=1, patch=2, channels=32, multipliers=(1, 2, 2), res_blocks=1, attn_resolutions=(), z_channels=64, dim=64, codebook_size=256, depth=4)
+_small = TokenizerConfig(image_channels=1, patch=4, channels=64, multipliers=(1, 1), res_blocks=1, attn_resolutions=(), z_channels=64, dim=64, codebook_size=256, depth=4)
 
 TOKENIZERS = {
     "words": replace(_small, resolution=(16, 72)),

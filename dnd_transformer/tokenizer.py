@@ -278,6 +278,7 @@ def check_images(
     low, high = (v.item() for v in images.aminmax())
     if not (low >= -1.01 and high <= 1.01): raise ValueError(f"image values span {low:.3g}..{high:.3g}, expected -1..1: use x/127.5 - 1 for 8-bit images, 2*x - 1 for [0, 1]")
 
+# %% ../nbs/03_tokenizer.ipynb #c035
 @patch
 @torch.no_grad()
 def encode(

@@ -36,6 +36,7 @@ class TransformerConfig:
     ffn_dropout:float=.1 # On the output of each feed-forward
     rope_base:float=10000. # Slowest wavelength of the rotary embedding
     norm_eps:float=1e-5 # Added to the mean square in the norms
+    embed_std:float=.02 # Of the initial code embeddings (released: .02 as everything else)
 
     def __post_init__(self):
         if self.head_layers is None: self.head_layers = tuple(range(self.n_layer-self.depth, self.n_layer))
@@ -64,7 +65,7 @@ SIZES = { # Layers, attention heads, width
     "XXXL": dict(n_layer=48, n_head=32, dim=2048),
 }
 _unconditional = dict(num_classes=1, class_dropout=0.)
-_small = TransformerConfig(dim=192, n_layer=6, n_head=6, codebook_size=256, grid=(2, 9), depth=4, token_dropout=0., resid_dropout=0., ffn_dropout=0., **_unconditional)
+_small = TransformerConfig(dim=192, n_layer=6, n_head=4, codebook_size=256, grid=(2, 9), depth=4, token_dropout=0., resid_dropout=0., ffn_dropout=0., embed_std=.1, **_unconditional)
 
 TRANSFORMERS = {
     "words": _small,
@@ -209,6 +210,12 @@ class DnDTransformer(nn.Module):
         for m in self.modules():
             if isinstance(m, (nn.Linear, nn.Embedding)): nn.init.normal_(m.weight, std=.02)
         for m in self.output: nn.init.zeros_(m.weight)
+        nn.init.normal_(self.tok_embeddings.weight, std=c.embed_std)
+
+    def _apply(self, fn, *args, **kw):
+        super()._apply(fn, *args, **kw)
+        if self.rope.dtype != torch.float32: self.rope = rope_table(self.config.grid, self.config.dim//self.config.n_head, self.config.rope_base).to(self.rope.device)
+        return self  # the angles stay in float32 when the weights go to 16 bits
 
     def run(self,
         h:Tensor, # `(b, n, dim)` embedded inputs
@@ -234,10 +241,10 @@ class DnDTransformer(nn.Module):
         codes = codes.long().flatten(1, 2)
         stacks = self.tok_embeddings(codes[:,:-1]).sum(-2)
         h = self.dropout(torch.cat([self.cls_embedding(labels)[:,None], stacks], 1))
-        def pick(k, logits):
+        def _pick(k, logits):
             see(k, logits, codes[...,k])
             return codes[...,k]
-        self.run(h, self.rope[:-1], pick)
+        self.run(h, self.rope[:-1], _pick)
 
     def forward(self,
         codes:Tensor, # `(b, h, w, depth)` true codes
@@ -249,7 +256,7 @@ class DnDTransformer(nn.Module):
         self.teach(codes, labels, lambda k,l,true: logits.append(l))
         return torch.stack(logits, 2)
 
-# %% ../nbs/06_transformer.ipynb #c032
+# %% ../nbs/06_transformer.ipynb #c034
 def check_labels(
     labels:Tensor, # `(b,)` classes
     config:TransformerConfig, # Of the model
@@ -270,7 +277,7 @@ def check_inputs(
     if labels.shape != codes.shape[:1]: raise ValueError(f"labels have shape {tuple(labels.shape)} for {len(codes)} images: give one label per image, zeros for an unconditional model")
     if codes.device.type == "cpu" and len(codes): check_codes(codes, config.codebook_size, config.depth); check_labels(labels, config)
 
-# %% ../nbs/06_transformer.ipynb #c035
+# %% ../nbs/06_transformer.ipynb #c037
 @patch
 def depth_losses(
     self:DnDTransformer,

@@ -23,7 +23,8 @@ ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.envi
        "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 
 # What `dnd-demo` must leave; each pattern has to match a file that is not empty
-DEMO_FILES = ["metrics.json", "config.json", "log.jsonl", "reconstructions.png", "samples*.png",
+DEMO_FILES = ["metrics.json", "config.json", "reconstructions.png", "samples-0.1.png", "samples-0.5.png", "samples-1.0.png",
+              "tokenizer/log.jsonl", "transformer/log.jsonl", "codes/manifest.json",
               "tokenizer/model.safetensors", "tokenizer/config.json",
               "transformer/model.safetensors", "transformer/config.json"]
 

@@ -100,10 +100,11 @@ class CodeStore(Dataset):
     )->tuple[Tensor,Tensor]: # Codes `(..., h, w, depth)` in the stored type, and labels `(...)`
         "Codes and labels of one image, or of a batch."
         index = torch.as_tensor(index)
-        if index.numel() and not (0 <= index.min() and index.max() < len(self)): raise IndexError(f"index {index.max().item() if index.max() >= len(self) else index.min().item()} is outside 0..{len(self)-1}")
-        shard, place = (x.numpy() for x in (index//self.manifest["shard_size"], index%self.manifest["shard_size"]))
-        pick = lambda arrays: np.stack([arrays[s][p] for s,p in zip(shard.flat, place.flat)]).reshape(*index.shape, *arrays[0].shape[1:])
-        return torch.from_numpy(pick(self._codes)), torch.from_numpy(pick(self._labels)).long()
+        outside = index[(index < 0) | (index >= len(self))]
+        if outside.numel(): raise IndexError(f"index {outside[0].item()} is outside 0..{len(self)-1}")
+        where = [divmod(i, self.manifest["shard_size"]) for i in index.flatten().tolist()]
+        codes, labels = (torch.from_numpy(np.stack([arrays[shard][place] for shard,place in where])) for arrays in (self._codes, self._labels))
+        return codes.view(*index.shape, *codes.shape[1:]), labels.view(index.shape).long()
 
 # %% ../nbs/05_codes.ipynb #c024
 @patch

@@ -132,7 +132,7 @@ _small = TokenizerConfig(image_channels=1, patch=4, channels=64, multipliers=(1,
 
 TOKENIZERS = {
     "words": replace(_small, resolution=(16, 72)),
-    "digits": replace(_small, resolution=(16, 16), codebook_size=128),
+    "digits": replace(_small, resolution=(16, 16), multipliers=(1,), codebook_size=128),
     "imagenet-16x16x2": TokenizerConfig(),
     "imagenet-16x16x4": TokenizerConfig(depth=4),
     "imagenet-32x32x2": TokenizerConfig(resolution=(512, 512)),

@@ -25,7 +25,8 @@ def fingerprint(
     tok:Tokenizer, # Any precision, any device
 )->str: # 16 hexadecimal digits
     "A hash of the settings and all weights of `tok`."
-    h = hashlib.sha256(json.dumps(asdict(tok.config), sort_keys=True).encode())
+    settings = {k: v for k,v in asdict(tok.config).items() if k not in ("decay", "revive")}
+    h = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name,x in sorted(tok.state_dict().items()):
         h.update(name.encode())
         h.update(x.detach().cpu().float().numpy().tobytes())
@@ -41,14 +42,39 @@ def code_dtype(
 # %% ../nbs/05_codes.ipynb #c014
 def _checksum(path): return hashlib.sha256(path.read_bytes()).hexdigest()
 
+def _probe(dataset):
+    h = hashlib.sha256()
+    for i in sorted({0, len(dataset)//2, len(dataset)-1}):
+        image, label = dataset[i]
+        h.update(image.contiguous().numpy().tobytes()+str(int(label)).encode())
+    return h.hexdigest()[:16]
+
 def _start_manifest(tok, dataset, folder, shard_size):
+    if not len(dataset): raise ValueError("the data set is empty: there is nothing to encode")
     c, path = tok.config, folder/"manifest.json"
-    new = dict(tokenizer=fingerprint(tok), grid=list(c.grid), depth=c.depth, codebook_size=c.codebook_size, count=len(dataset), shard_size=shard_size)
+    new = dict(tokenizer=fingerprint(tok), grid=list(c.grid), depth=c.depth, codebook_size=c.codebook_size, count=len(dataset), images=_probe(dataset), shard_size=shard_size)
     if not path.is_file(): return {**new, "shards": []}
     old = load_json(path)
     for k,v in new.items():
-        if old[k] != v: raise ValueError(f"{folder.name} holds codes with {k} {old[k]}, this run has {k} {v}: choose another folder or remove this one")
+        if old.get(k) != v: raise ValueError(f"{folder.name} holds codes with {k} {old.get(k)}, this run has {k} {v}: choose another folder or remove this one")
     return old
+
+def _write_shard(folder, number, **arrays):
+    shard = dict(count=len(arrays["codes"]), files={}, sha256={})
+    for name,array in arrays.items():
+        path = folder/f"{name}-{number:05d}.npy"
+        with atomic_path(path) as part, open(part, "wb") as f: np.save(f, array)
+        shard["files"][name],shard["sha256"][name] = path.name,_checksum(path)
+    return shard
+
+# %% ../nbs/05_codes.ipynb #c016
+def _encode(tok, part, batch_size, workers, bar):
+    device, codes, labels = next(tok.parameters()).device, [], []
+    for images, y in DataLoader(part, batch_size, num_workers=workers):
+        codes.append(tok.encode(images.to(device)).cpu().numpy().astype(code_dtype(tok.config.codebook_size)))
+        labels.append(y.numpy().astype(np.int32))
+        bar.update(len(y))
+    return np.concatenate(codes), np.concatenate(labels)
 
 def extract_codes(
     tok:Tokenizer, # In evaluation mode
@@ -59,28 +85,18 @@ def extract_codes(
     workers:int=0, # Processes that load images
 )->"CodeStore":
     "Encode every image of `dataset` once; goes on where an earlier call stopped."
-    folder, device = Path(folder), next(tok.parameters()).device
+    folder = Path(folder)
     manifest = _start_manifest(tok, dataset, folder, shard_size)
     done = sum(s["count"] for s in manifest["shards"])
-    bar = tqdm(total=len(dataset), initial=done, desc="codes", unit="image", disable=None)
-    for start in range(done, len(dataset), shard_size):
-        part = Subset(dataset, range(start, min(start+shard_size, len(dataset))))
-        codes, labels = [], []
-        for images, y in DataLoader(part, batch_size, num_workers=workers):
-            codes.append(tok.encode(images.to(device)).cpu()); labels.append(y)
-            bar.update(len(y))
-        arrays = dict(codes=torch.cat(codes).numpy().astype(code_dtype(tok.config.codebook_size)), labels=torch.cat(labels).numpy().astype(np.int32))
-        shard = dict(count=len(part), files={}, sha256={})
-        for name,array in arrays.items():
-            path = folder/f"{name}-{len(manifest['shards']):05d}.npy"
-            with atomic_path(path) as p, open(p, "wb") as f: np.save(f, array)
-            shard["files"][name],shard["sha256"][name] = path.name,_checksum(path)
-        manifest["shards"].append(shard)
-        save_json(manifest, folder/"manifest.json")
-    bar.close()
+    with tqdm(total=len(dataset), initial=done, desc="codes", unit="image", disable=None) as bar:
+        for start in range(done, len(dataset), shard_size):
+            part = Subset(dataset, range(start, min(start+shard_size, len(dataset))))
+            codes, labels = _encode(tok, part, batch_size, workers, bar)
+            manifest["shards"].append(_write_shard(folder, len(manifest["shards"]), codes=codes, labels=labels))
+            save_json(manifest, folder/"manifest.json")
     return CodeStore(folder)
 
-# %% ../nbs/05_codes.ipynb #c016
+# %% ../nbs/05_codes.ipynb #c018
 class CodeStore(Dataset):
     "Codes and labels on disk, read by index."
     def __init__(self,
@@ -90,8 +106,13 @@ class CodeStore(Dataset):
         self.manifest = load_json(self.folder/"manifest.json")
         done = sum(s["count"] for s in self.manifest["shards"])
         if done != self.manifest["count"]: raise ValueError(f"{self.folder.name} holds {done} of {self.manifest['count']} images: run the extraction again, it goes on where it stopped")
-        load = lambda name: [np.load(self.folder/s["files"][name], mmap_mode="r") for s in self.manifest["shards"]]
-        self._codes,self._labels = load("codes"),load("labels")
+        self._codes,self._labels = ([self._open(s["files"][name], s["count"]) for s in self.manifest["shards"]] for name in ("codes", "labels"))
+
+    def _open(self, name, count):
+        try: array = np.load(self.folder/name, mmap_mode="r")
+        except (OSError, ValueError) as e: raise ValueError(f"{name} in {self.folder.name} is missing or damaged ({type(e).__name__}): restore it, or remove the folder and extract again") from e
+        if len(array) != count: raise ValueError(f"{name} in {self.folder.name} holds {len(array)} items, the manifest says {count}: remove the folder and extract again")
+        return array
 
     def __len__(self): return self.manifest["count"]
 
@@ -106,7 +127,7 @@ class CodeStore(Dataset):
         codes, labels = (torch.from_numpy(np.stack([arrays[shard][place] for shard,place in where])) for arrays in (self._codes, self._labels))
         return codes.view(*index.shape, *codes.shape[1:]), labels.view(index.shape).long()
 
-# %% ../nbs/05_codes.ipynb #c024
+# %% ../nbs/05_codes.ipynb #c026
 @patch
 def verify(
     self:CodeStore,

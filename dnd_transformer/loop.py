@@ -134,9 +134,11 @@ def load_checkpoint(
 )->int: # Steps done so far
     "Fill `state` and the random generators from a checkpoint."
     try: saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e: raise ValueError(f"checkpoint {Path(path).name} cannot be read ({type(e).__name__}): remove it to start again") from e
-    if set(saved["state"]) != set(state): raise ValueError(f"checkpoint {Path(path).name} holds {sorted(saved['state'])}, this run needs {sorted(state)}: it belongs to another kind of run")
-    for k,v in state.items(): v.load_state_dict(saved["state"][k])
+    except Exception as e: raise ValueError(f"checkpoint {path} cannot be read ({type(e).__name__}): remove it to start again") from e
+    if set(saved["state"]) != set(state): raise ValueError(f"checkpoint {path} holds {sorted(saved['state'])}, this run needs {sorted(state)}: it belongs to another kind of run")
+    for k,v in state.items():
+        try: v.load_state_dict(saved["state"][k])
+        except (RuntimeError, ValueError) as e: raise ValueError(f"checkpoint {path} does not fit the {k} of this run: resume with the settings it was made with, or choose another folder") from e
     torch.set_rng_state(saved["rng"]["cpu"])
     if len(saved["rng"]["cuda"]) == torch.cuda.device_count(): torch.cuda.set_rng_state_all(saved["rng"]["cuda"])
     return saved["step"]
@@ -147,7 +149,8 @@ def check_intervals(
     save_every:int, # Steps between checkpoints
 )->None:
     "Raise one clear error unless a checkpoint always falls on a row of the log."
-    if log_every < 1 or save_every < 0 or save_every % log_every: raise ValueError(f"save_every {save_every} is not a multiple of log_every {log_every}: a resumed run could not log the same rows")
+    if log_every < 1: raise ValueError(f"log_every {log_every} leaves nothing to log: give 1 or more")
+    if save_every < 0 or save_every % log_every: raise ValueError(f"save_every {save_every} is not a multiple of log_every {log_every}: a resumed run could not log the same rows")
 
 # %% ../nbs/00_loop.ipynb #c023
 def train_loop(
@@ -166,7 +169,8 @@ def train_loop(
     check_intervals(log_every, save_every)
     path = Path(folder)/"checkpoint.pt" if folder else None
     start = load_checkpoint(path, state) if resume and path and path.is_file() else 0
-    log, sums, began = RunLog(folder, start+1), None, time.monotonic()
+    log, sums = RunLog(folder, start+1), None
+    began = time.monotonic()-(log.rows[-1]["seconds"] if log.rows else 0)  # a resumed run counts on
     progress = Progress(steps, start, title, keys)
     for i,batch in zip(range(start, steps), data(start)):
         values = {k: v.detach() for k,v in step(i, batch).items()}

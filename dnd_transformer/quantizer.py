@@ -18,7 +18,8 @@ def nearest_code(
     codebook:Tensor, # `(codebook_size, dim)`
 )->Tensor: # `(n,)` indices
     "Index of the entry of `codebook` nearest to each row of `x` in squared distance."
-    return torch.addmm(codebook.square().sum(-1), x, codebook.T, alpha=-2).argmin(-1)
+    norms, table = codebook.square().sum(-1), codebook.T
+    return torch.cat([torch.addmm(norms, part, table, alpha=-2).argmin(-1) for part in x.split(16384)])  # bounds memory at 1 GB for 16384 entries
 
 # %% ../nbs/02_quantizer.ipynb #c012
 class Codebook(nn.Module):
@@ -129,7 +130,7 @@ def check_codes(
     "Raise one clear error if `codes` cannot index a stack of codebooks."
     if codes.is_floating_point() or codes.dtype == torch.bool: raise TypeError(f"codes must be integers, not {codes.dtype}: pass what `encode` returned")
     if not 1 <= codes.shape[-1] <= max_depth: raise ValueError(f"codes have depth {codes.shape[-1]}, the model knows 1..{max_depth}: check that they come from the same tokenizer")
-    low, high = (int(v) for v in codes.aminmax()) if codes.numel() else (0, 0)
+    low, high = torch.stack(codes.long().aminmax()).tolist() if codes.numel() else (0, 0)
     if low < 0 or high >= codebook_size:
         raise ValueError(f"code {low if low < 0 else high} is outside 0..{codebook_size-1}: the codes come from a tokenizer with another codebook")
 
@@ -151,6 +152,6 @@ def code_usage(
 )->tuple[Tensor,Tensor]: # `(depth,)` share of entries in use, `(depth,)` perplexity
     "Usage and perplexity of the codes at each depth."
     codes = codes.long().flatten(0, -2).T
-    counts = torch.zeros(len(codes), codebook_size, device=codes.device).scatter_add_(1, codes, torch.ones_like(codes, dtype=torch.float))
-    p = counts/counts.sum(-1, keepdim=True)
+    counts = torch.zeros(len(codes), codebook_size, dtype=torch.long, device=codes.device).scatter_add_(1, codes, torch.ones_like(codes))
+    p = counts/counts.sum(-1, keepdim=True)  # counted as integers, since float32 stops counting at 2**24
     return (counts > 0).float().mean(-1), torch.special.entr(p).sum(-1).exp()

@@ -275,7 +275,7 @@ def check_images(
     if images.ndim != 4 or tuple(images.shape[1:]) != want:
         raise ValueError(f"images have shape {tuple(images.shape)}, this tokenizer takes (batch, {', '.join(map(str, want))}): resize or convert them first")
     if not images.is_floating_point(): raise TypeError(f"images must be float in [-1, 1], not {images.dtype}: use x/127.5 - 1 for 8-bit ones")
-    low, high = (v.item() for v in images.aminmax())
+    low, high = torch.stack(images.aminmax()).tolist()
     if not (low >= -1.01 and high <= 1.01): raise ValueError(f"image values span {low:.3g}..{high:.3g}, expected -1..1: use x/127.5 - 1 for 8-bit images, 2*x - 1 for [0, 1]")
 
 # %% ../nbs/03_tokenizer.ipynb #c035
@@ -298,5 +298,5 @@ def decode(
 )->Tensor: # `(b, c, H, W)`, about [-1, 1]
     "Draw the images that `codes` describe, up to `depth`."
     if codes.ndim != 4 or tuple(codes.shape[1:3]) != self.config.grid:
-        raise ValueError(f"codes have shape {tuple(codes.shape)}, this tokenizer draws (batch, {self.config.grid[0]}, {self.config.grid[1]}, depth)")
+        raise ValueError(f"codes have shape {tuple(codes.shape)}, this tokenizer draws (batch, {self.config.grid[0]}, {self.config.grid[1]}, depth): use codes of this tokenizer")
     return self.pictures(self.quantizer.decode(codes, depth))

@@ -33,7 +33,7 @@ def tokenizer_losses(
 # %% ../nbs/04_tokenizer_training.ipynb #c010
 @dataclass
 class TokenizerTraining:
-    "Settings of a tokenizer training run; the defaults are the released recipe's."
+    "Settings of a tokenizer training run; `lr`, `betas` and `commit_weight` default to the released recipe's."
     steps:int=100_000 # Number of training steps
     batch_size:int=32 # Images per step
     lr:float=4e-5 # Highest learning rate
@@ -80,11 +80,11 @@ def train_tokenizer(
     device = torch.device(device or next(tok.parameters()).device)
     tok.to(device).train()
     optimizer = torch.optim.Adam(tok.parameters(), settings.lr, settings.betas)
-    def data(start): return load_batches(dataset, settings.batch_size, settings.seed, start, workers)
-    def step(i, batch):
+    def _data(start): return load_batches(dataset, settings.batch_size, settings.seed, start, workers)
+    def _step(i, batch):
         set_lr(optimizer, lr_at(i, settings.steps, settings.lr, settings.warmup, settings.final_lr))
         return training_step(tok, optimizer, batch[0].to(device, non_blocking=True), settings)
-    log = train_loop(step, data, settings.steps, dict(tokenizer=tok, optimizer=optimizer), folder, **{"title": "tokenizer", "keys": ("reconstruction", "commitment"), **loop})
+    log = train_loop(_step, _data, settings.steps, dict(tokenizer=tok, optimizer=optimizer), folder, **{"title": "tokenizer", "keys": ("reconstruction", "commitment"), **loop})
     tok.eval()
     return log
 

@@ -7,11 +7,11 @@ __all__ = ['TRANSFORMER_TRAININGS', 'check_data', 'TransformerTraining', 'param_
            'make_ema', 'train_transformer']
 
 # %% ../nbs/07_training.ipynb #c002
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from .core import autocast
 from .data import batches
@@ -32,21 +32,21 @@ def check_data(
     if tuple(codes.shape[1:]) != (*c.grid, c.depth):
         raise ValueError(f"the codes have grid and depth {tuple(codes.shape[1:])}, the model {(*c.grid, c.depth)}: build the model for this tokenizer")
     check_codes(codes, c.codebook_size, c.depth)
-    if c.num_classes > 1: check_labels(labels, c)
+    if c.num_classes > 1: check_labels(labels, replace(c, class_dropout=0.))  # in data "no class" is a mistake
 
 # %% ../nbs/07_training.ipynb #c010
 @dataclass
 class TransformerTraining:
-    "Settings of a transformer training run; the defaults are the paper's."
+    "Settings of a transformer training run; the defaults are the paper's where it gives them."
     steps:int=1_500_000 # Number of training steps (300 epochs of ImageNet at this batch size)
     batch_size:int=256 # Images per step
     lr:float=1e-4 # Highest learning rate
-    warmup:int=5000 # Steps of linear warm-up
-    final_lr:float=.1 # Learning rate at the end, as a share of `lr`
+    warmup:int=5000 # Steps of linear warm-up (ours)
+    final_lr:float=.1 # Learning rate at the end, as a share of `lr` (ours)
     betas:tuple[float,float]=(.9, .95) # Adam's averages
     weight_decay:float=.05 # Of matrices; vectors have none
     clip:float=1. # Largest norm of the gradient
-    ema_decay:float=.9999 # Of the average of the weights; 0: no average
+    ema_decay:float=.9999 # Of the average of the weights, at most; 0: no average (ours)
     seed:int=0 # Of the order of the images
 
 TRANSFORMER_TRAININGS = {
@@ -90,12 +90,18 @@ def training_step(
 # %% ../nbs/07_training.ipynb #c018
 def make_ema(
     model:nn.Module, # To follow
-    decay:float, # Of the average, per step
+    decay:float, # Of the average per step, once it has risen to it
 )->AveragedModel: # Its `.module` is the averaged model; call `update_parameters(model)` after each step
     "A running average of the weights of `model`."
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)).eval()
+    @torch.no_grad()
+    def _rise(averaged, current, _):
+        n = ema.n_averaged.item()
+        torch._foreach_lerp_(averaged, current, 1-min(decay, (1+n)/(10+n)))
+    ema = AveragedModel(model, multi_avg_fn=_rise).eval()
+    ema.n_averaged = ema.n_averaged.cpu()  # asked for in every step: on a GPU the answer would have to be waited for
+    return ema
 
-# %% ../nbs/07_training.ipynb #c021
+# %% ../nbs/07_training.ipynb #c022
 def train_transformer(
     model:DnDTransformer, # Trained in place
     data, # `data[indices]` gives `(codes, labels)`: a `CodeStore` or a `TensorDataset`
@@ -111,15 +117,15 @@ def train_transformer(
     optimizer = make_optimizer(model, settings)
     state = dict(model=model, optimizer=optimizer)
     if settings.ema_decay: ema = state["ema"] = make_ema(model, settings.ema_decay)
-    def fetch(start): return (data[b] for b in batches(len(data), settings.batch_size, settings.seed, start))
-    def step(i, batch):
+    def _fetch(start): return (data[b] for b in batches(len(data), settings.batch_size, settings.seed, start))
+    def _step(i, batch):
         set_lr(optimizer, lr_at(i, settings.steps, settings.lr, settings.warmup, settings.final_lr))
         codes, labels = (x.to(device, non_blocking=True) for x in batch)
         if model.config.num_classes == 1: labels = torch.zeros_like(labels)
         losses = training_step(model, optimizer, codes, labels, settings.clip)
         if settings.ema_decay: ema.update_parameters(model)
         return losses
-    log = train_loop(step, fetch, settings.steps, state, folder, **{"title": "transformer", **loop})
+    log = train_loop(_step, _fetch, settings.steps, state, folder, **{"title": "transformer", **loop})
     if settings.ema_decay: model.load_state_dict(ema.module.state_dict())
     model.eval()
     return log

@@ -34,7 +34,7 @@ class TransformerConfig:
     token_dropout:float=.1 # On the input embeddings
     resid_dropout:float=.1 # On the output of each attention
     ffn_dropout:float=.1 # On the output of each feed-forward
-    rope_base:float=10000. # Slowest wavelength of the rotary embedding
+    rope_base:float=10000. # Of the rotary embedding: the slowest pairs turn about so many times slower than the fastest
     norm_eps:float=1e-5 # Added to the mean square in the norms
     embed_std:float=.02 # Of the initial code embeddings (released: .02 as everything else)
 
@@ -96,7 +96,7 @@ class RMSNorm(nn.Module):
 def rope_table(
     grid:tuple[int,int], # Rows and columns
     head_dim:int, # Of one attention head, a multiple of 4
-    base:float=10000., # Slowest wavelength
+    base:float=10000., # The slowest pairs turn about so many times slower than the fastest
 )->Tensor: # `(1+h*w, head_dim/2, 2)` cosine and sine per pair; entry 0, the class, is zero
     "Angles of the 2-dimensional rotary embedding for the class and every grid position."
     half = head_dim//2
@@ -130,9 +130,10 @@ class Attention(nn.Module):
     def forward(self,
         x:Tensor, # `(b, n, dim)`
         rope:Tensor, # `(n, head_dim/2, 2)` angles of these positions
-        cache=None, # Its `append(k, v)` returns all keys and values so far; only for n = 1
+        cache=None, # Its `append(k, v)` returns all keys and values so far; for one position at a time, n = 1
     )->Tensor: # `(b, n, dim)`
         "Each position attends to itself and the ones before."
+        if cache is not None and x.shape[1] != 1: raise ValueError(f"{x.shape[1]} positions with a cache: give one at a time, nothing would hide the later from the earlier")
         q, k, v = self.wqkv(x).unflatten(-1, (3, self.n_head, -1)).unbind(2)
         q, k, v = (t.transpose(1, 2) for t in (rotate(q, rope), rotate(k, rope), v))
         if cache is not None: k, v = cache.append(k, v)
@@ -206,16 +207,21 @@ class DnDTransformer(nn.Module):
         self.layers = nn.ModuleList([Block(c) for _ in range(c.n_layer)])
         self.norm = nn.ModuleList([RMSNorm(c.dim, c.norm_eps) for _ in range(c.depth)])
         self.output = nn.ModuleList([nn.Linear(c.dim, c.codebook_size, bias=False) for _ in range(1 if c.share_heads else c.depth)])
-        self.register_buffer("rope", rope_table(c.grid, c.dim//c.n_head, c.rope_base), persistent=False)
+        self.register_buffer("rope", self.angles(), persistent=False)
         for m in self.modules():
             if isinstance(m, (nn.Linear, nn.Embedding)): nn.init.normal_(m.weight, std=.02)
         for m in self.output: nn.init.zeros_(m.weight)
         nn.init.normal_(self.tok_embeddings.weight, std=c.embed_std)
 
+    def angles(self)->Tensor: # As `rope_table`
+        "The rotary table of this model, in float32."
+        return rope_table(self.config.grid, self.config.dim//self.config.n_head, self.config.rope_base)
+
     def _apply(self, fn, *args, **kw):
+        empty = self.rope.is_meta
         super()._apply(fn, *args, **kw)
-        if self.rope.dtype != torch.float32: self.rope = rope_table(self.config.grid, self.config.dim//self.config.n_head, self.config.rope_base).to(self.rope.device)
-        return self  # the angles stay in float32 when the weights go to 16 bits
+        if empty or self.rope.dtype != torch.float32: self.rope = self.angles().to(self.rope.device)
+        return self  # the angles stay in float32 when the weights go to 16 bits, and are made when they leave the meta device
 
     def run(self,
         h:Tensor, # `(b, n, dim)` embedded inputs
@@ -263,8 +269,8 @@ def check_labels(
 )->None:
     "Raise one clear error unless all `labels` are classes (or \"no class\") of the model."
     last = config.num_classes-(config.class_dropout == 0)
-    low, high = (int(v) for v in labels.aminmax())
-    if low < 0 or high > last: raise ValueError(f"label {low if low < 0 else high} is outside 0..{last}: the model has {config.num_classes} class{'es'*(config.num_classes > 1)}")
+    low, high = torch.stack(labels.aminmax()).tolist()
+    if low < 0 or high > last: raise ValueError(f"label {low if low < 0 else high} is outside 0..{last}: the model has {config.num_classes} class{'es'*(config.num_classes > 1)}{f', and {last} means none' if last == config.num_classes else ''}")
 
 def check_inputs(
     codes:Tensor, # `(b, h, w, depth)`

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
+from .distributed import from_rank_0, rank, sum_over_ranks, world_size
+
 # %% ../nbs/02_quantizer.ipynb #c009
 @torch.no_grad()
 def nearest_code(
@@ -18,6 +20,7 @@ def nearest_code(
     codebook:Tensor, # `(codebook_size, dim)`
 )->Tensor: # `(n,)` indices
     "Index of the entry of `codebook` nearest to each row of `x` in squared distance."
+    codebook = codebook.float()
     norms, table = codebook.square().sum(-1), codebook.T
     return torch.cat([torch.addmm(norms, part, table, alpha=-2).argmin(-1) for part in x.split(16384)])  # bounds memory at 1 GB for 16384 entries
 
@@ -39,11 +42,17 @@ class Codebook(nn.Module):
 
     def forward(self,
         codes:Tensor, # `(...)` indices
-    )->Tensor: # `(..., dim)`
+    )->Tensor: # `(..., dim)`, float32 even if the table is stored in 16 bits
         "Look up the vectors of `codes`."
-        return F.embedding(codes, self.weight)
+        return F.embedding(codes, self.weight).float()
 
 # %% ../nbs/02_quantizer.ipynb #c014
+def _random_rows(x, n):
+    order = from_rank_0(torch.randperm(len(x)*world_size(), device=x.device))  # over the batches of all processes
+    where = order[torch.arange(n, device=x.device) % len(order)]-rank()*len(x)
+    mine = (where >= 0) & (where < len(x))
+    return torch.where(mine[:,None], x[where.clamp(0, len(x)-1)], 0.)
+
 @patch
 @torch.no_grad()
 def update(
@@ -54,12 +63,12 @@ def update(
     "One step of the moving averages, then of the table."
     counts = torch.zeros_like(self.cluster_size_ema).index_add_(0, codes, torch.ones_like(x[:,0]))
     sums = torch.zeros_like(self.embed_ema).index_add_(0, codes, x)
+    random_x = _random_rows(x, self.codebook_size if self.revive else 0)
+    sum_over_ranks(counts, sums, random_x)
     self.cluster_size_ema.lerp_(counts, 1-self.decay)
     self.embed_ema.lerp_(sums, 1-self.decay)
     if self.revive:
         unused = self.cluster_size_ema < 1
-        order = torch.randperm(len(x), device=x.device)
-        random_x = x[order[torch.arange(self.codebook_size, device=x.device) % len(x)]]
         self.embed_ema.copy_(torch.where(unused[:,None], random_x, self.embed_ema))
         self.cluster_size_ema.masked_fill_(unused, 1)
     n = self.cluster_size_ema.sum()

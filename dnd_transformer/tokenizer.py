@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .quantizer import ResidualQuantizer
 
@@ -151,11 +152,13 @@ def _level(
     level.attn = nn.ModuleList([AttnBlock(b) for b in widths[1:]] if attention else [])
     return level
 
-def _run_level(level, x):
-    for i,block in enumerate(level.block):
-        x = block(x)
-        if level.attn: x = level.attn[i](x)
-    return x
+def _run_level(level, x, recompute):
+    def _blocks(x):
+        for i,block in enumerate(level.block):
+            x = block(x)
+            if level.attn: x = level.attn[i](x)
+        return x
+    return checkpoint(_blocks, x, use_reentrant=False) if recompute and torch.is_grad_enabled() else _blocks(x)
 
 class Middle(nn.Module):
     "Block, attention, block at the coarsest level."
@@ -178,6 +181,7 @@ class Encoder(nn.Module):
         c:TokenizerConfig, # Widths and depths
     ):
         super().__init__()
+        self.recompute = False
         widths = [c.channels*m for m in (1, *c.multipliers)]
         last = len(c.multipliers)-1
         self.conv_in = nn.Conv2d(c.image_channels*c.patch**2, c.channels, 3, padding=1)
@@ -196,7 +200,7 @@ class Encoder(nn.Module):
         "Run down the levels."
         x = self.conv_in(x)
         for level in self.down:
-            x = _run_level(level, x)
+            x = _run_level(level, x, self.recompute)
             if hasattr(level, "downsample"): x = level.downsample(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
@@ -207,6 +211,7 @@ class Decoder(nn.Module):
         c:TokenizerConfig, # Widths and depths
     ):
         super().__init__()
+        self.recompute = False
         widths = [c.channels*m for m in c.multipliers]
         self.conv_in,self.mid = nn.Conv2d(c.z_channels, widths[-1], 3, padding=1), Middle(widths[-1])
         self.up = nn.ModuleList()
@@ -223,7 +228,7 @@ class Decoder(nn.Module):
         "Run up the levels, coarsest first."
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
-            x = _run_level(level, x)
+            x = _run_level(level, x, self.recompute)
             if hasattr(level, "upsample"): x = level.upsample(x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
@@ -245,17 +250,25 @@ class Tokenizer(nn.Module):
         self.quant_conv,self.post_quant_conv = nn.Conv2d(c.z_channels, c.dim, 1), nn.Conv2d(c.dim, c.z_channels, 1)
         self.quantizer = ResidualQuantizer(c.dim, c.codebook_size, c.depth, c.shared_codebook, c.decay, c.revive)
 
+    def recompute(self,
+        on:bool=True, # False: keep them
+    )->"Tokenizer":
+        "In training, forget the inner results of each level and compute them again: less memory, more time."
+        self.encoder.recompute = self.decoder.recompute = on
+        return self
+
     def features(self,
         images:Tensor, # `(b, c, H, W)` in [-1, 1]
     )->Tensor: # `(b, h, w, dim)`
         "The vectors that the quantizer gets to see."
-        return rearrange(self.quant_conv(self.encoder(F.pixel_unshuffle(images, self.config.patch))), "b c h w -> b h w c")
+        x = F.pixel_unshuffle(images.to(self.quant_conv.weight.dtype), self.config.patch)
+        return rearrange(self.quant_conv(self.encoder(x)), "b c h w -> b h w c")
 
     def pictures(self,
         quantized:Tensor, # `(b, h, w, dim)`
     )->Tensor: # `(b, c, H, W)`
         "Draw the images that `quantized` describes."
-        z = self.post_quant_conv(rearrange(quantized, "b h w c -> b c h w"))
+        z = self.post_quant_conv(rearrange(quantized.to(self.post_quant_conv.weight.dtype), "b h w c -> b c h w"))
         return F.pixel_shuffle(self.decoder(z), self.config.patch)
 
     def forward(self,

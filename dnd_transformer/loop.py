@@ -147,11 +147,12 @@ class Progress:
         start:int=0, # Steps already done
         title:str="", # What is being done
         keys:tuple[str,...]=(), # Values to draw or to print
+        images:int=1, # Per step, so that the rate is one of images
         every:float=2., # Seconds between two drawings
     ):
         self.keys,self.every,self.title,self.drawn,self.handle = keys,every,title,0.,None
         self.live = bool(keys) and _in_notebook()
-        self.bar = tqdm(total=steps, initial=start, desc=title, disable=self.live or rank() > 0 or not sys.stderr.isatty(), leave=True)
+        self.bar = tqdm(total=steps, initial=start, desc=title, unit="image", unit_scale=images, disable=self.live or rank() > 0 or not sys.stderr.isatty(), leave=True)
 
     def update(self,
         log:RunLog, # With the newest row
@@ -160,7 +161,8 @@ class Progress:
     )->None:
         "Show the state of `log`."
         self.bar.update(step-self.bar.n)
-        self.bar.set_postfix({k: f"{log.rows[-1][k]:.4g}" for k in self.keys if k in log.rows[-1]})
+        memory = {"GPU": f"{torch.cuda.max_memory_allocated()/2**30:.1f} GiB"} if torch.cuda.is_initialized() else {}
+        self.bar.set_postfix({k: f"{log.rows[-1][k]:.4g}" for k in self.keys if k in log.rows[-1]} | memory)
         if self.live and (last or time.monotonic()-self.drawn > self.every):
             from IPython.display import display
             figure = plot_log(log, self.keys, f"{self.title}: step {step} of {self.bar.total}")
@@ -225,7 +227,8 @@ class Checkpoints:
             save_json(kept, self.list)
         except (OSError, RuntimeError) as e:
             last = f"that of step {self.entries[-1]['step']} is untouched" if self.entries else "there is none before it"
-            return f"the checkpoint of step {step} could not be written ({e}), {last}: make room on the disk and resume"
+            why = e.strerror or str(e) if isinstance(e, OSError) else "the file broke off"  # how PyTorch puts a full disk
+            return f"the checkpoint of step {step} could not be written ({why}), {last}: make room on the disk and resume"
         self.entries = kept
         for old in set(self.folder.glob("step-*.pt"))-{self.folder/e["file"] for e in kept}: old.unlink()
 
@@ -295,7 +298,6 @@ class Means:
         "Go on from `state`."
         self.sums,self.counts = dict(state["sums"]),dict(state["counts"])
 
-# %% ../nbs/00_loop.ipynb #c036
 def _open_run(folder, keep, resume, state):
     if not folder: return None, 0
     from_rank_0(None)  # nobody looks before everybody is here
@@ -303,6 +305,7 @@ def _open_run(folder, keep, resume, state):
     if saved.entries and not resume: raise ValueError(f"{folder} holds a run up to step {saved.entries[-1]['step']}: resume it, or choose another folder")
     return saved, saved.load(state)
 
+# %% ../nbs/00_loop.ipynb #c036
 def train_loop(
     step, # `step(i, batch)` does step `i` and returns a dict of 0-dim tensors
     data, # `data(i)` returns an iterator over the batches from number `i` on
@@ -316,13 +319,14 @@ def train_loop(
     evaluate=None, # `evaluate()` before each checkpoint; its dict of numbers joins the log, the lowest `valid` is the best
     title:str="training", # Over the progress bar or figure
     keys:tuple[str,...]=("loss",), # Values to show
+    images:int=1, # Per step, for the rate that is shown
 )->RunLog: # Means over each interval, with `step` (steps done) and `seconds`
     "Run the steps from 0, or from the checkpoint, to `steps-1` with log, progress and checkpoints."
     if log_every < 1 or save_every < 0: raise ValueError(f"log_every {log_every} and save_every {save_every} must be at least 1 and 0")
     means = Means()
     state = {**state, "means": means}
     saved, start = _open_run(folder, keep, resume, state)
-    log, progress = RunLog(folder if rank() == 0 else None, start+1), Progress(steps, start, title, keys)
+    log, progress = RunLog(folder if rank() == 0 else None, start+1), Progress(steps, start, title, keys, images)
     began = time.monotonic()-(log.rows[-1]["seconds"] if log.rows else 0)  # a resumed run counts on
     with sigterm_flag() if saved else nullcontext(threading.Event()) as asked:
         for i,batch in zip(range(start, steps), data(start)):

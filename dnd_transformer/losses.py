@@ -42,7 +42,11 @@ class Perceptual(nn.Module):
                     f"and put it into {torch.hub.get_dir()}/checkpoints, or set perceptual_weight to 0") from e
         self.requires_grad_(False).eval()
 
-    def train(self, mode=True): return super().train(False)  # frozen, whatever its owner does
+    def train(self,
+        mode:bool=True, # Ignored
+    )->"Perceptual":
+        "Stay in evaluation mode: the networks are frozen, whatever their owner does."
+        return super().train(False)
 
     def forward(self,
         reconstruction:Tensor, # `(b, c, H, W)`, c 1 or 3

@@ -165,7 +165,7 @@ def train_tokenizer(
             result = evaluate(tok.eval())
         tok.train()
         return result
-    log = train_loop(_step, _data, settings.steps, state, folder, evaluate=evaluate and _evaluate, **{"title": "tokenizer", "keys": ("reconstruction", "commitment"), **loop})
+    log = train_loop(_step, _data, settings.steps, state, folder, evaluate=evaluate and _evaluate, **{"title": "tokenizer", "images": settings.batch_size, "keys": ("reconstruction", "commitment"), **loop})
     if ema: ema.copy_to(tok)
     tok.eval()
     return log

@@ -208,7 +208,7 @@ def train_transformer(
         return result
     def _evaluate():
         with averaged(): return evaluate(model)
-    log = train_loop(_step, _fetch, settings.steps, state, folder, evaluate=evaluate and _evaluate, **{"title": "transformer", **loop})
+    log = train_loop(_step, _fetch, settings.steps, state, folder, evaluate=evaluate and _evaluate, **{"title": "transformer", "images": settings.batch_size, **loop})
     if ema: ema.copy_to(model)
     model.eval()
     return log

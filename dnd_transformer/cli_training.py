@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['override', 'open_pictures', 'picture_size', 'tokenizer_evaluation', 'first_images', 'begin', 'finish',
-           'dnd_train_tokenizer', 'dnd_extract_codes', 'transformer_config', 'transformer_evaluation', 'dnd_train',
-           'training_memory']
+           'dnd_train_tokenizer', 'dnd_extract_codes', 'transformer_config', 'transformer_evaluation', 'open_codes',
+           'dnd_train', 'training_memory']
 
 # %% ../nbs/12_cli_training.ipynb #c002
 from dataclasses import asdict, replace
@@ -201,10 +201,24 @@ def transformer_evaluation(
         return dict(valid=validation_loss(model, valid)) if valid else {}
     return _evaluate
 
-# %% ../nbs/12_cli_training.ipynb #c026
+# %% ../nbs/12_cli_training.ipynb #c027
+def open_codes(
+    source:str, # Folder made by `dnd-extract-codes`, or pictures as in `open_pictures`
+    tok:Tokenizer|None, # The tokenizer that made the codes, or shall make them
+    folder:Path, # Run folder; receives `codes` if there are none yet
+)->CodeStore:
+    "The codes in `source`, or of the pictures that it names."
+    if (Path(source)/"manifest.json").is_file():
+        store = CodeStore(source)
+        if tok: check_store(store, tok)
+        return store
+    if not tok: raise ValueError(f"{source} holds no codes: give a folder made by dnd-extract-codes, or name the tokenizer that shall make them with --tokenizer")
+    return extract_codes(tok, open_pictures(source, tok.config), folder/"codes")
+
+# %% ../nbs/12_cli_training.ipynb #c029
 @command("codes")
 def dnd_train(
-    codes:str, # Folder made by dnd-extract-codes
+    codes:str, # Folder made by dnd-extract-codes; or pictures, named as for dnd-extract-codes, whose codes are then made first
     out:str="runs/transformer", # Run folder; the trained model is there at the end
     tokenizer:str="", # The tokenizer that made the codes, to check them and to draw samples (default: no samples)
     preset:str="", # Network and recipe, such as words or digits (default: a size of the paper with the paper's recipe)
@@ -232,9 +246,8 @@ def dnd_train(
         ema_decay=ema_decay, accumulate=accumulate, recompute=recompute or None, compile=compile or None, parallel=parallel, seed=seed)
     with processes(check_device(device)) as where:
         set_seed(seed)
-        store, folder = CodeStore(codes), Path(out)
-        tok = load_tokenizer(tokenizer, device=where) if tokenizer else None
-        if tok: check_store(store, tok)
+        tok, folder = load_tokenizer(tokenizer, device=where) if tokenizer else None, Path(out)
+        store = open_codes(codes, tok, folder)
         config = transformer_config(store.manifest, preset, size, head_layers=numbers(head_layers, "head layers"), class_dropout=class_dropout)
         words = {"vocabulary": tok.info["vocabulary"]} if tok and "vocabulary" in tok.info else {}
         info = begin("DnDTransformer", config, settings, where, folder, tokenizer=store.manifest["tokenizer"], **words)
@@ -244,7 +257,7 @@ def dnd_train(
         finish(model, DnDTransformer, folder, **info)
     if rank() == 0: print(f"the transformer, {sum(p.numel() for p in model.parameters()):,} parameters, is in {out}")
 
-# %% ../nbs/12_cli_training.ipynb #c037
+# %% ../nbs/12_cli_training.ipynb #c040
 def training_memory(
     config:TransformerConfig, # Of the model
     ema:bool=True, # With an average of the weights

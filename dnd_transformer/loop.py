@@ -9,6 +9,7 @@ __all__ = ['lr_at', 'set_lr', 'WeightEMA', 'RunLog', 'plot_log', 'Progress', 'Ch
 # %% ../nbs/00_loop.ipynb #c002
 import hashlib, json, math, signal, sys, threading, time, warnings
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -89,8 +90,13 @@ class WeightEMA:
         for k,p in self.params.items(): p.copy_(as_sharded(state["params"][k], p))
 
 # %% ../nbs/00_loop.ipynb #c011
+def _board(folder, start):
+    if find_spec("tensorboard") is None: return None
+    from torch.utils.tensorboard import SummaryWriter  # takes seconds to import, so not before it is wanted
+    return SummaryWriter(folder/"tensorboard", purge_step=start, flush_secs=10)
+
 class RunLog:
-    "Rows of numbers, kept in memory and, with a folder, in `log.jsonl`."
+    "Rows of numbers, kept in memory and, with a folder, in `log.jsonl` and for TensorBoard."
     def __init__(self,
         folder:str|Path|None=None, # Receives `log.jsonl`; None keeps the rows in memory only
         start:int=0, # Keep rows of an earlier run below this step
@@ -100,14 +106,17 @@ class RunLog:
         if not self.path: return
         if start and self.path.is_file(): self.rows = [r for r in map(_row, self.path.read_text().splitlines()) if r and r["step"] < start]
         with atomic_path(self.path) as part: part.write_text("".join(json.dumps(r)+"\n" for r in self.rows))
+        self.board = _board(self.path.parent, start)
 
     def add(self,
         **row, # Must hold `step`
     )->None:
         "Append one row."
         self.rows.append(row)
-        if self.path:
-            with open(self.path, "a") as f: f.write(json.dumps(row)+"\n")
+        if not self.path: return
+        with open(self.path, "a") as f: f.write(json.dumps(row)+"\n")
+        if not self.board: return
+        for k in row.keys()-{"step"}: self.board.add_scalar(k, row[k], row["step"])
 
     def column(self,
         key:str, # Name of a value

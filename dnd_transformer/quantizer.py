@@ -155,6 +155,30 @@ def decode(
     return sum(self.book(d)(codes[...,d].long()) for d in range(depth or codes.shape[-1]))
 
 # %% ../nbs/02_quantizer.ipynb #c037
+@patch
+@torch.no_grad()
+def kmeans_start(
+    self:ResidualQuantizer,
+    x:Tensor, # `(..., dim)` features of a first batch
+    iterations:int=10, # Rounds of k-means
+)->None:
+    "Place all entries by k-means on what each depth is given of `x`."
+    x = x.float().reshape(-1, self.dim)
+    for book in self.codebooks: book.weight.copy_(x[torch.arange(self.codebook_size, device=x.device) % len(x)])
+    for _ in range(iterations):
+        moved = {book: (torch.zeros_like(book.cluster_size_ema), torch.zeros_like(book.weight)) for book in self.codebooks}
+        residual = x
+        for d in range(self.depth):
+            code = nearest_code(residual, self.book(d).weight)
+            counts, sums = moved[self.book(d)]
+            counts.index_add_(0, code, torch.ones_like(residual[:,0])); sums.index_add_(0, code, residual)
+            residual = residual-self.book(d)(code)
+        for book,(counts,sums) in moved.items():
+            sum_over_ranks(counts, sums)
+            book.weight.copy_(torch.where(counts[:,None] > 0, sums/counts[:,None].clamp(min=1), book.weight))
+            book.cluster_size_ema.copy_(counts.clamp(min=1)); book.embed_ema.copy_(book.weight*book.cluster_size_ema[:,None])
+
+# %% ../nbs/02_quantizer.ipynb #c040
 def code_usage(
     codes:Tensor, # `(..., depth)` integers
     codebook_size:int, # Entries per codebook

@@ -39,6 +39,7 @@ class TokenizerTraining:
     adversarial_weight:float=.75 # Of the discriminator's judgement, on top of the adaptive weight; 0: none is trained
     adversarial_start:int=0 # First step at which it counts; before it the discriminator is not trained either
     ema_decay:float=0. # Of the average of the weights, at most; 0: no average (ours)
+    kmeans:int=0 # Rounds of k-means on the first batch before training; 0: revival alone (as released)
     recompute:bool=False # Forget inner results of each block and compute them again: less memory, more time
     clip:float=1. # Largest norm of the gradient (ours)
     seed:int=0 # Of the order of the images
@@ -155,6 +156,8 @@ def train_tokenizer(
     state, ema = dict(tokenizer=tok, optimizer=optimizer, judges=judges), WeightEMA(tok, settings.ema_decay) if settings.ema_decay else None
     if ema: state["ema"] = ema
     def _data(start): return load_batches(dataset, settings.batch_size, settings.seed, start, workers)
+    if settings.kmeans:
+        with torch.no_grad(): tok.quantizer.kmeans_start(tok.features(next(_data(0))[0].to(device)), settings.kmeans)
     def _step(i, batch):
         set_lr(optimizer, lr_at(i, settings.steps, settings.lr, settings.warmup, settings.final_lr))
         result = training_step(net, optimizer, judges, batch[0].to(device, non_blocking=True), i >= settings.adversarial_start)

@@ -190,14 +190,12 @@ def transformer_evaluation(
 ):
     "The `evaluate` of a transformer run: the loss on other codes, and a sheet of samples."
     def _evaluate(model):
-        was = model.training
         if tok:
             labels = torch.arange(16) % model.config.num_classes
-            images = tok.decode(generate(model.eval(), labels, uniforms=image_uniforms(0, range(16), model.config)))
+            images = tok.decode(generate(model, labels, uniforms=image_uniforms(0, range(16), model.config)))
             if rank() == 0:
                 out.mkdir(parents=True, exist_ok=True)
                 image_grid(images.float().cpu(), ncol=8).save(out/"samples.png")
-        model.train(was)
         return dict(valid=validation_loss(model, valid)) if valid else {}
     return _evaluate
 

@@ -70,12 +70,12 @@ class WeightEMA:
         model:nn.Module, # Has the averaged weights while the context lasts
     ):
         "Lend the averaged weights to `model`."
-        mine, self.params = self.params, {k: p.detach().clone() for k,p in model.named_parameters()}
-        for k,p in model.named_parameters(): p.data.copy_(mine[k])
+        own = {k: p.detach().clone() for k,p in model.named_parameters()}
+        self.copy_to(model)
         try: yield model
         finally:
-            self.copy_to(model)
-            self.params = mine
+            with torch.no_grad():
+                for k,p in model.named_parameters(): p.copy_(own[k])
 
     def state_dict(self)->dict:
         "What a checkpoint holds."
@@ -294,8 +294,11 @@ class Means:
             self.counts[k] = self.counts.get(k, 0)+1
 
     def read(self)->dict: # Name to float
-        "The means so far."
-        return {k: v.item()/self.counts[k] for k,v in self.sums.items()}
+        "The means so far; a GPU is waited for once."
+        if not self.sums: return {}
+        device = next(reversed(self.sums.values())).device
+        sums = torch.stack([v.to(device, torch.float32) for v in self.sums.values()]).tolist()
+        return {k: v/self.counts[k] for k,v in zip(self.sums, sums)}
 
     def state_dict(self)->dict:
         "What a checkpoint holds."
@@ -345,8 +348,9 @@ def train_loop(
             save_now = saved and save_every and (done % save_every == 0 or done == steps)
             stop_now = any(from_all_ranks(asked.is_set())) if log_now or world_size() == 1 else False  # all stop at the same step
             if not (log_now or save_now or stop_now): continue
-            check_losses(dict(step=done, **means.read()), (log.column("loss")[1] or [math.inf])[0])
-            if log_now: row = means.read(); means.reset()
+            values = means.read()
+            check_losses(dict(step=done, **values), next((r["loss"] for r in log.rows if "loss" in r), math.inf))
+            if log_now: row = values; means.reset()
             if save_now and evaluate: row |= evaluate()
             if row: log.add(step=done, **row, seconds=round(time.monotonic()-began, 3)); progress.update(log, done, last=done == steps)
             if save_now or stop_now: saved.save(done, state, row.get("valid"))

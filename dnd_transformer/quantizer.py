@@ -63,13 +63,13 @@ def update(
     "One step of the moving averages, then of the table."
     counts = torch.zeros_like(self.cluster_size_ema).index_add_(0, codes, torch.ones_like(x[:,0]))
     sums = torch.zeros_like(self.embed_ema).index_add_(0, codes, x)
-    random_x = _random_rows(x, self.codebook_size if self.revive else 0)
-    sum_over_ranks(counts, sums, random_x)
+    random_x = [_random_rows(x, self.codebook_size)] if self.revive else []
+    sum_over_ranks(counts, sums, *random_x)
     self.cluster_size_ema.lerp_(counts, 1-self.decay)
     self.embed_ema.lerp_(sums, 1-self.decay)
     if self.revive:
         unused = self.cluster_size_ema < 1
-        self.embed_ema.copy_(torch.where(unused[:,None], random_x, self.embed_ema))
+        self.embed_ema.copy_(torch.where(unused[:,None], random_x[0], self.embed_ema))
         self.cluster_size_ema.masked_fill_(unused, 1)
     n = self.cluster_size_ema.sum()
     smoothed = n*(self.cluster_size_ema+self.eps)/(n+self.codebook_size*self.eps)
@@ -164,7 +164,8 @@ def kmeans_start(
 )->None:
     "Place all entries by k-means on what each depth is given of `x`."
     x = x.float().reshape(-1, self.dim)
-    for book in self.codebooks: book.weight.copy_(x[torch.arange(self.codebook_size, device=x.device) % len(x)])
+    first = from_rank_0(x[torch.arange(self.codebook_size, device=x.device) % len(x)])  # the same in all processes
+    for book in self.codebooks: book.weight.copy_(first)
     for _ in range(iterations):
         moved = {book: (torch.zeros_like(book.cluster_size_ema), torch.zeros_like(book.weight)) for book in self.codebooks}
         residual = x

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TRANSFORMER_TRAININGS', 'check_data', 'TransformerTraining', 'param_groups', 'make_optimizer', 'DepthLosses',
-           'training_step', 'validation_loss', 'known_labels', 'wrap', 'TrainState', 'train_transformer']
+           'training_step', 'validation_loss', 'known_labels', 'wrap', 'unsharded', 'TrainState', 'train_transformer']
 
 # %% ../nbs/07_training.ipynb #c002
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -155,10 +155,22 @@ def wrap(
     losses, model.recompute = DepthLosses(model), settings.recompute
     if settings.parallel not in ("ddp", "fsdp"): raise ValueError(f"parallel {settings.parallel!r} is unknown: choose ddp or fsdp")
     if world_size() > 1 and settings.parallel == "fsdp":
-        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if device.type == "cuda" else MixedPrecisionPolicy()
-        for part in (*model.layers, losses): fully_shard(part, mp_policy=policy, mesh=init_device_mesh(device.type, (world_size(),)))
+        mesh = init_device_mesh(device.type, (world_size(),))
+        kinds = dict(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if device.type == "cuda" else {}
+        policy = MixedPrecisionPolicy(**kinds, cast_forward_inputs=False)  # the rotary angles are an input, and stay in float32
+        for part in (*model.layers, losses): fully_shard(part, mp_policy=policy, mesh=mesh)
     elif world_size() > 1: losses = DistributedDataParallel(losses, [device] if device.type == "cuda" else None, broadcast_buffers=False, gradient_as_bucket_view=True)
     return torch.compile(losses) if settings.compile else losses
+
+@contextmanager
+def unsharded(
+    losses:nn.Module, # From `wrap`
+):
+    "Within it the model can be called directly: what belongs to no block is whole (blocks collect themselves)."
+    if hasattr(losses, "unshard"): losses.unshard()
+    try: yield
+    finally:
+        if hasattr(losses, "reshard"): losses.reshard()
 
 class TrainState:
     "Model and optimizer as whole tensors, however they are spread."
@@ -198,7 +210,6 @@ def train_transformer(
     state, ema = dict(training=TrainState(model, optimizer)), WeightEMA(model, settings.ema_decay) if settings.ema_decay else None
     if ema: state["ema"] = ema
     if world_size() > 1: torch.manual_seed(settings.seed+rank())  # each process drops other tokens
-    averaged = lambda: ema.swapped(model) if ema else nullcontext()
     def _fetch(start): return (data[my_share(b)] for b in batches(len(data), settings.batch_size, settings.seed, start))
     def _step(i, batch):
         set_lr(optimizer, lr_at(i, settings.steps, settings.lr, settings.warmup, settings.final_lr))
@@ -207,7 +218,9 @@ def train_transformer(
         if ema: ema.update(model)
         return result
     def _evaluate():
-        with averaged(): return evaluate(model)
+        with ema.swapped(model) if ema else nullcontext(), unsharded(losses): result = evaluate(model.eval())
+        model.train()
+        return result
     log = train_loop(_step, _fetch, settings.steps, state, folder, evaluate=evaluate and _evaluate, **{"title": "transformer", "images": settings.batch_size, **loop})
     if ema: ema.copy_to(model)
     model.eval()

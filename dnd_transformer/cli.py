@@ -18,7 +18,8 @@ from fastcore.docments import docments
 from .checkpoints import RELEASED, convert, export_released, load_tokenizer, load_transformer, pretrained_models, released_table
 from .core import default_device, lookup
 from .demo import demo, demo_table
-from .generation import DrawRequest, generate_images, process_device
+from .distributed import processes, rank
+from .generation import PATIENCE, DrawRequest, generate_images
 from .reconstruction import reconstruct_pictures, reconstruction_table
 from .transformer import DnDTransformer
 
@@ -144,11 +145,12 @@ def dnd_sample(
 ):
     "Draw a set of images; with several GPUs: torchrun --nproc_per_node 8 --no-python dnd-sample ..."
     request = DrawRequest(count, seed, cfg_scale, temperature, top_k, top_p, greedy, labels, numbers(classes, "classes"), depth, resize)
-    where, precision = process_device(check_device(device) or default_device()), lookup(DTYPES, dtype, "dtype")
-    transformer = load_transformer(model, config or None, precision, where)
-    tok = load_tokenizer(tokenizer or tokenizer_of(model, transformer), device=where)
-    manifest = generate_images(transformer, tok, out, fill_in(request, per_class, transformer), batch_size, npz)
-    print(f"{manifest['images']} images of {manifest['height']}x{manifest['width']} pixels, contact_sheet.png and manifest.json are in {out}")
+    precision = lookup(DTYPES, dtype, "dtype")
+    with processes(check_device(device), PATIENCE) as where:
+        transformer = load_transformer(model, config or None, precision, where)
+        tok = load_tokenizer(tokenizer or tokenizer_of(model, transformer), device=where)
+        manifest = generate_images(transformer, tok, out, fill_in(request, per_class, transformer), batch_size, npz)
+        if rank() == 0: print(f"{manifest['images']} images of {manifest['height']}x{manifest['width']} pixels, contact_sheet.png and manifest.json are in {out}")
 
 # %% ../nbs/12_cli.ipynb #c033
 @command("images")

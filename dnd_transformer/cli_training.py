@@ -20,6 +20,7 @@ from .cli import check_device, command, numbers
 from .codes import CodeStore, check_store, extract_codes
 from .core import image_grid, lookup, machine, save_json, save_model, set_seed
 from .distributed import processes, rank, whole
+from .generation import PATIENCE
 from .own_data import make_dataset
 from .sampling import generate, image_uniforms
 from .tokenizer import TOKENIZERS, Tokenizer, TokenizerConfig
@@ -147,7 +148,7 @@ def dnd_train_tokenizer(
         tok = Tokenizer(config)
         train_tokenizer(tok, images, settings, folder, where, workers, evaluate, save_every=save_every, keep=keep, log_every=log_every, resume=resume)
         finish(tok, Tokenizer, folder, **info)
-    if rank() == 0: print(f"the tokenizer and reconstructions.png are in {out}")
+        if rank() == 0: print(f"the tokenizer and reconstructions.png are in {out}")
 
 # %% ../nbs/12_cli_training.ipynb #c020
 @command("data")
@@ -162,10 +163,10 @@ def dnd_extract_codes(
     device:str="", # cpu or cuda (default: cuda if there is one)
 ):
     "Write a data set as codes, once; with several GPUs: torchrun --nproc_per_node 8 --no-python dnd-extract-codes ..."
-    with processes(check_device(device)) as where:
+    with processes(check_device(device), PATIENCE) as where:
         tok = load_tokenizer(tokenizer, device=where)
         store = extract_codes(tok, open_pictures(data, tok.config, augment), out, batch_size, shard_size, workers)
-    if rank() == 0: print(f"codes of {len(store)} pictures, {store.manifest['grid'][0]}x{store.manifest['grid'][1]}x{store.manifest['depth']} each, are in {out}")
+        if rank() == 0: print(f"codes of {len(store)} pictures, {store.manifest['grid'][0]}x{store.manifest['grid'][1]}x{store.manifest['depth']} each, are in {out}")
 
 # %% ../nbs/12_cli_training.ipynb #c023
 def transformer_config(
@@ -253,7 +254,7 @@ def dnd_train(
         model = DnDTransformer(config)
         train_transformer(model, store, settings, folder, where, evaluate, save_every=save_every, keep=keep, resume=resume)
         finish(model, DnDTransformer, folder, **info)
-    if rank() == 0: print(f"the transformer, {sum(p.numel() for p in model.parameters()):,} parameters, is in {out}")
+        if rank() == 0: print(f"the transformer, {sum(p.numel() for p in model.parameters()):,} parameters, is in {out}")
 
 # %% ../nbs/12_cli_training.ipynb #c040
 def training_memory(

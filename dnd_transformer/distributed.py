@@ -9,6 +9,7 @@ __all__ = ['world_size', 'rank', 'processes', 'my_share', 'sum_over_ranks', 'mea
 # %% ../nbs/00_distributed.ipynb #c002
 import os
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -29,6 +30,7 @@ def rank()->int:
 @contextmanager
 def processes(
     device:torch.device|str|None=None, # Default: this process's GPU, or the CPU where there is none
+    patience:timedelta|None=None, # How long one may wait for another (default: PyTorch's, minutes)
 ): # Yields the device of this process
     "Join the processes that `torchrun` started; alone, do nothing but choose the device."
     device = torch.device(device) if device else default_device()
@@ -38,7 +40,7 @@ def processes(
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try: yield device
     finally: dist.destroy_process_group()
 

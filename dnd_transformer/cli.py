@@ -41,6 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 def command(
     *positional:str, # Arguments that are given without their name
+    prog:str|None=None, # What the user types (default: the function's name with dashes)
 ): # Decorator
     "Give a function a `main` that reads its arguments from the command line."
     def _add(parser, name, arg):
@@ -51,11 +52,11 @@ def command(
         elif name in positional: parser.add_argument(name, type=kind, nargs=None if needed else "?", default=None if needed else arg.default, **kw)
         else: parser.add_argument("--"+name.replace("_", "-"), type=kind, default=arg.default, metavar=kind.__name__.upper(), **kw)
     def _command(func):
-        prog = func.__name__.replace("_", "-")
+        name = prog or func.__name__.replace("_", "-")
         def _main(argv=None):
-            parser = _Parser(prog, description=func.__doc__, allow_abbrev=False)
-            for name,arg in docments(func, full=True, returns=False, eval_str=True).items(): _add(parser, name, arg)
-            complain(prog, lambda: func(**vars(parser.parse_args(argv))))
+            parser = _Parser(name, description=func.__doc__, allow_abbrev=False)
+            for key,arg in docments(func, full=True, returns=False, eval_str=True).items(): _add(parser, key, arg)
+            complain(name, lambda: func(**vars(parser.parse_args(argv))))
         func.main = _main
         return func
     return _command

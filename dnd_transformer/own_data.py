@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from .core import lookup
-from .data import Digits, TextPages, WordImages, color_mode, height_width, to_tensor
+from .data import Digits, PhraseImages, TextPages, WordImages, color_mode, height_width, to_tensor
 
 # %% ../nbs/01_own_data.ipynb #c005
 class BadImage(ValueError):
@@ -368,7 +368,7 @@ def hub_images(
     return RowImages(rows, size, channels, image, label, max_broken)
 
 # %% ../nbs/01_own_data.ipynb #c059
-DATASETS = {"words": WordImages, "text": TextPages, "digits": Digits}
+DATASETS = {"words": WordImages, "phrases": PhraseImages, "text": TextPages, "digits": Digits}
 SOURCES = {"pdf": PdfCrops, "hf": hub_images}
 AUGMENTATIONS = {"none": None, "flip": Flipped, "ten-crop": TenCrop}
 

@@ -41,7 +41,9 @@ def processes(
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
-    try: yield device
+    try:
+        yield device
+        dist.barrier()  # whoever leaves first closes connections that others may still use
     finally: dist.destroy_process_group()
 
 # %% ../nbs/00_distributed.ipynb #c008

@@ -44,8 +44,8 @@ def open_pictures(
 )->Dataset: # Items are `(image, label)`
     "The pictures called `data`, as a tokenizer with `config` takes them."
     settings = dict(size=config.resolution)
-    if data not in ("words", "digits"): settings["channels"] = config.image_channels
-    elif config.image_channels != 1: raise ValueError(f"{data} are grey and the tokenizer takes {config.image_channels} channels: choose a preset for grey pictures, words or digits")
+    if data not in ("words", "phrases", "digits"): settings["channels"] = config.image_channels
+    elif config.image_channels != 1: raise ValueError(f"{data} are grey and the tokenizer takes {config.image_channels} channels: choose a preset for grey pictures: words, phrases or digits")
     return make_dataset(data, augment, **settings)
 
 # %% ../nbs/12_cli_training.ipynb #c011
@@ -109,7 +109,7 @@ def finish(
 
 @command("data")
 def dnd_train_tokenizer(
-    data:str, # words, digits, text, a folder with or without class folders, pdf:FOLDER or hf:NAME
+    data:str, # words, phrases, digits, text, a folder with or without class folders, pdf:FOLDER or hf:NAME
     out:str="runs/tokenizer", # Run folder; the trained tokenizer is there at the end
     preset:str="words", # Network and recipe: words, digits, or a released one such as imagenet-16x16x2
     size:str="", # Of the pictures, in pixels: 64 or 32x96 (default: the preset's)
@@ -153,7 +153,7 @@ def dnd_train_tokenizer(
 # %% ../nbs/12_cli_training.ipynb #c020
 @command("data")
 def dnd_extract_codes(
-    data:str, # words, digits, text, a folder with or without class folders, pdf:FOLDER or hf:NAME
+    data:str, # words, phrases, digits, text, a folder with or without class folders, pdf:FOLDER or hf:NAME
     tokenizer:str="words", # words, a released tokenizer such as imagenet-16x16x2, or a folder
     out:str="runs/codes", # Folder for the codes; an extraction that was interrupted goes on there
     augment:str="none", # none, flip (2 versions of each picture) or ten-crop (10)

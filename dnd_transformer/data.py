@@ -331,7 +331,7 @@ def draw_digit(
 class Digits(Dataset):
     "Digits in many shapes, drawn when asked for; items are `(image, digit)`, the digit of item `i` is `i % 10`."
     def __init__(self,
-        n:int=10_000, # Number of pictures
+        n:int=20_000, # Number of pictures
         size:int|tuple[int,int]=16, # Height and width, pixels
         fonts:tuple=DIGIT_FONTS, # See `load_font`
         seed:int=0, # Another seed, other pictures

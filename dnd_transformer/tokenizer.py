@@ -133,7 +133,8 @@ _small = TokenizerConfig(image_channels=1, patch=4, channels=64, multipliers=(1,
 
 TOKENIZERS = {
     "words": replace(_small, resolution=(16, 72)),
-    "digits": replace(_small, resolution=(16, 16), multipliers=(1,), codebook_size=128),
+    "phrases": replace(_small, resolution=(16, 144), codebook_size=128, depth=2),
+    "digits": replace(_small, resolution=(16, 16), multipliers=(1,), codebook_size=64, depth=2),
     "imagenet-16x16x2": TokenizerConfig(),
     "imagenet-16x16x4": TokenizerConfig(depth=4),
     "imagenet-32x32x2": TokenizerConfig(resolution=(512, 512)),

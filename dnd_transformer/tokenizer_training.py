@@ -46,7 +46,8 @@ class TokenizerTraining:
 
 TOKENIZER_TRAININGS = {
     "words": TokenizerTraining(steps=600, batch_size=64, lr=2e-3, warmup=40, betas=(.9, .95), perceptual_weight=0., adversarial_weight=0.),
-    "digits": TokenizerTraining(steps=400, batch_size=64, lr=2e-3, warmup=40, betas=(.9, .95), perceptual_weight=0., adversarial_weight=0.),
+    "phrases": TokenizerTraining(steps=1000, batch_size=32, lr=2e-3, warmup=40, betas=(.9, .95), perceptual_weight=0., adversarial_weight=0.),
+    "digits": TokenizerTraining(steps=500, batch_size=64, lr=2e-3, warmup=40, betas=(.9, .95), perceptual_weight=0., adversarial_weight=0.),
     "released": TokenizerTraining(),
 }
 

@@ -61,7 +61,8 @@ class TransformerTraining:
 
 TRANSFORMER_TRAININGS = {
     "words": TransformerTraining(steps=1200, batch_size=32, lr=1e-3, warmup=30, final_lr=0., ema_decay=0.),
-    "digits": TransformerTraining(steps=1200, batch_size=32, lr=1e-3, warmup=30, final_lr=0., ema_decay=0.),
+    "phrases": TransformerTraining(steps=2500, batch_size=32, lr=2e-3, warmup=50, final_lr=0., ema_decay=0.),
+    "digits": TransformerTraining(steps=5500, batch_size=32, lr=2e-3, warmup=50, final_lr=0., ema_decay=0.),
 }
 
 # %% ../nbs/07_training.ipynb #c012

@@ -70,7 +70,8 @@ _small = TransformerConfig(dim=192, n_layer=6, n_head=4, codebook_size=256, grid
 
 TRANSFORMERS = {
     "words": _small,
-    "digits": replace(_small, codebook_size=128, grid=(4, 4), num_classes=10, class_dropout=.1),
+    "phrases": replace(_small, codebook_size=128, grid=(2, 18), depth=2, head_layers=None),
+    "digits": replace(_small, dim=128, n_layer=4, codebook_size=64, grid=(4, 4), depth=2, head_layers=None, num_classes=10, class_dropout=.1),
     "imagenet-xxl": TransformerConfig(**SIZES["XXL"], head_layers=(39, 47)),
     "imagenet-xxxl": TransformerConfig(**SIZES["XXXL"], head_layers=(39, 47)),
     "text-xxl": TransformerConfig(**SIZES["XXL"], codebook_size=4096, grid=(24, 24), depth=1, **_unconditional),

@@ -230,7 +230,7 @@ def ppl_ocr(
     "Read `images` and score what is read with `ppl_scores`."
     return ppl_scores(reader(images), truth, lm, None if clean is None else reader(clean), seed)
 
-# %% ../nbs/10_perplexity.ipynb #c063
+# %% ../nbs/10_perplexity.ipynb #c068
 def sliding_windows(
     length:int, # Tokens of a text, with its beginning and its end
     window:int, # Tokens that the model sees at once, at least 2
@@ -243,7 +243,7 @@ def sliding_windows(
         pieces.append((begin, min(begin+window, length), end))
     return pieces
 
-# %% ../nbs/10_perplexity.ipynb #c066
+# %% ../nbs/10_perplexity.ipynb #c071
 def _load(transformers, folder, name, dtype, device_map):
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

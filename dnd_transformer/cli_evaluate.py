@@ -7,7 +7,7 @@ __all__ = ['EVALUATIONS', 'UNSEEN', 'first', 'open_source', 'evaluation', 'dnd_e
            'texts_of', 'evaluate_rocr', 'open_language_model', 'list_of', 'evaluate_ppl_ocr', 'evaluate_report']
 
 # %% ../nbs/12_cli_evaluate.ipynb #c002
-import sys
+import sys, warnings
 from pathlib import Path
 
 from torch.utils.data import Dataset, Subset
@@ -78,7 +78,9 @@ def dnd_evaluate(
     usage = "\n".join(["dnd-evaluate COMMAND ..., where COMMAND --help tells more:", *(f"  {name:<9}{f.__doc__}" for name,f in EVALUATIONS.items())])
     if argv[:1] in (["--help"], ["-h"]): print(usage); sys.exit(0)
     if not argv or argv[0] not in EVALUATIONS: sys.exit(f"dnd-evaluate: {argv[0] if argv else 'nothing'} is not one of its commands, {', '.join(EVALUATIONS)} (see dnd-evaluate --help)")
-    EVALUATIONS[argv[0]].main(argv[1:])
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"dnd-evaluate: note: {message}", file=sys.stderr)
+        EVALUATIONS[argv[0]].main(argv[1:])
 
 # %% ../nbs/12_cli_evaluate.ipynb #c010
 def text_table(

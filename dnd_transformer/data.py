@@ -210,7 +210,12 @@ class PhraseImages(Dataset):
         self.size,self.points,self.font = size,points,font
         self.texts = phrases(held_out(sentences(docs_text()))[0]) if texts is None else list(texts)
         if not self.texts: raise ValueError("there are no phrases to draw: give at least one")
-    def text(self, i): return self.texts[i]
+    def text(self,
+        i:int,
+    )->str:
+        "What is written on picture `i`."
+        return self.texts[i]
+
     def __len__(self): return len(self.texts)
     def __getitem__(self, i): return to_tensor(draw_word(self.text(i), self.size, self.points, self.font)), 0
 

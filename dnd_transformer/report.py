@@ -34,7 +34,7 @@ def html_table(
 
 def html_text(
     text:str,
-    tag:str="p", # Or `h2` for a heading, `pre` for text whose lines stay
+    tag:str="p", # Or `h1`, `h2` for a heading
 )->str:
     "A paragraph."
     return f"<{tag}>{html.escape(text)}</{tag}>"
@@ -82,6 +82,7 @@ def tokenizer_part(
     out:Path, # Receives readings and a sheet of the worst cases for each depth
     reader:Reader|None=None, # Reads the text in them (default: there is none)
     texts=None, # What is written in them (default: the data set knows)
+    calibration:dict|None=None, # From `calibrate` (default: made here)
     **how, # More arguments of `reconstruction_fidelity`
 )->tuple[dict,list[str]]: # Results, and blocks of the page
     "What the tokenizer loses at each depth."
@@ -89,7 +90,7 @@ def tokenizer_part(
     rows = [dict(codes=r["depth"], **{k: v for k,v in r["scores"].items() if not k.endswith("_std")}) for r in results]
     blocks = [html_text("What does the tokenizer lose?", "h2"), html_text("Reconstructions against their originals, by the number of codes per position:"), html_table(rows)]
     if reader is None: return dict(fidelity=results), blocks
-    read = rocr_by_depth(tok, dataset, reader, out/"rocr", texts)
+    read = rocr_by_depth(tok, dataset, reader, out/"rocr", texts, calibration=calibration)
     value = lambda r, name: "{value:.3f} [{low:.3f}, {high:.3f}]".format(**r["scores"][name])
     blocks += [html_text("What can be read in them (rOCR is ROUGE-L; intervals at 95 %):"),
         html_table([dict(images=name, **{k: value(r, k) for k in ("rougeL", "cer", "wer", "exact")}, empty=r["empty"]) for name,r in read.items()]),
@@ -103,11 +104,12 @@ def language_part(
     reader:Reader,
     lm:LanguageModel,
     out:Path, # Receives `read/readings.jsonl`
+    calibration:dict|None=None, # From `calibrate` (default: made here)
     seed:int=0, # Of the shuffles and the intervals
 )->tuple[dict,list[str]]: # The result, and blocks of the page
     "Whether what is read in the images is language."
     read = read_images(images, reader, out/"read")
-    result = dict(ppl_scores(read, truth, lm, seed=seed), calibration=calibrate(reader))
+    result = dict(ppl_scores(read, truth, lm, seed=seed), calibration=calibration or calibrate(reader))
     row = lambda name, p, v: dict(texts=name, perplexity=p["perplexity"], interval="{:.4g} to {:.4g}".format(*p["interval"]), bits_per_character=p["bits_per_character"], distinct=v)
     rows = [row("ground truth", result["scale"]["truth"], result["truth_variety"]["distinct"]), row("read in the images", result, result["distinct"]),
         *(row(name.replace("_", " "), p, None) for name,p in result["scale"].items() if name != "truth")]
@@ -140,11 +142,12 @@ def report(
     if truth is not None and (reader is None or lm is None): raise ValueError("a ground truth needs a reader and a language model: give both, or leave the truth out")
     if tok is not None and not isinstance(reference, Dataset): raise ValueError(f"the tokenizer's part needs originals as a data set, not {type(reference).__name__}: open them as one, or leave the tokenizer out")
     out, shown, originals = Path(out), open_set(images, "images"), open_set(reference, "reference")
+    own = None if truth is None else calibrate(reader)
     out.mkdir(parents=True, exist_ok=True)
     result, blocks = dict(title=title, date=date.today().isoformat()), [html_text(title, "h1")]
     parts = {"fidelity": lambda: fidelity_part(shown, originals, out, seed=seed, **how)}
-    if tok is not None: parts["tokenizer"] = lambda: tokenizer_part(tok, reference, out, reader if truth is not None else None, seed=seed, **how)
-    if truth is not None: parts["ppl_ocr"] = lambda: language_part(images, truth, reader, lm, out, seed)
+    if tok is not None: parts["tokenizer"] = lambda: tokenizer_part(tok, reference, out, reader if truth is not None else None, calibration=own, seed=seed, **how)
+    if truth is not None: parts["ppl_ocr"] = lambda: language_part(images, truth, reader, lm, out, own, seed)
     for name,part in parts.items():
         result[name], new = part()
         blocks += new

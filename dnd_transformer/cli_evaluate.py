@@ -165,16 +165,18 @@ UNSEEN = {"words": lambda: vocabulary(docs_text(), n=1500)[500:], "phrases": lam
 
 def open_language_model(
     name:str, # `ngram`, or what `CausalLM` takes
-    fit:str, # For `ngram`: a key of `UNSEEN`, or a file as `read_texts` takes it
-    truth:list[str], # Not to be counted in
+    fit:str, # For `ngram`: a key of `UNSEEN`, or a file as `read_texts` takes it; "" for what belongs to `truth`
+    truth:str, # What the truth is called
+    written:list[str], # Its texts, not to be counted in
 )->LanguageModel:
     "A language model by name."
     if name != "ngram":
         if fit: raise ValueError(f"{name} is trained already: leave --fit out, or take --lm ngram")
         return CausalLM(name)
+    if not fit and truth in UNSEEN: fit = truth
     if not fit: raise ValueError("the n-gram model has nothing to count in: name a file with held-out texts of the same source with --fit")
     texts = UNSEEN[fit]() if fit in UNSEEN else list_of(read_texts(fit))
-    return NGramLM([t for t in texts if t not in set(truth)])
+    return NGramLM([t for t in texts if t not in set(written)])
 
 def list_of(
     texts, # A list, or a dictionary by key
@@ -196,7 +198,7 @@ def evaluate_ppl_ocr(
 ):
     "The perplexity of what is read, beside the truth's and that of its shuffles."
     written = list_of(texts_of(truth))
-    judge = open_language_model(lm, fit or (truth if lm == "ngram" and truth in UNSEEN else ""), written)
+    judge = open_language_model(lm, fit, truth, written)
     source = open_source(images, Path(out), count, seed=seed, cfg_scale=None, temperature=temperature)
     eyes = make_reader(reader)
     result = dict(ppl_scores(read_images(limited(source, count), eyes, out), written, judge, seed=seed), calibration=calibrate(eyes))
@@ -226,7 +228,7 @@ def evaluate_report(
     real = open_source(reference, Path(out), reference_count)
     if not truth and reference in UNSEEN: truth = reference
     written = list_of(texts_of(truth)) if truth else None
-    judge = open_language_model(lm, fit or (truth if lm == "ngram" and truth in UNSEEN else ""), written) if truth else None
+    judge = open_language_model(lm, fit, truth, written) if truth else None
     drawn = open_source(images, Path(out), count, seed=seed, cfg_scale=cfg_scale, temperature=temperature)
     tok = load_tokenizer(tokenizer_of(rest, load_transformer(rest))) if kind == "model" and isinstance(real, Dataset) else None
     report(limited(drawn, count), limited(real, reference_count), out, tok, written, make_reader(reader) if truth else None, judge, f"{images} against {reference}", seed,

@@ -215,7 +215,8 @@ def evaluate_report(
     weights:str="", # File with the extractor's weights (default: as published)
     count:int|None=None, # Images, at most; a model draws so many (default: all; as published, otherwise 100)
     reference_count:int|None=None, # Images of the reference, at most (default: all)
-    truth:str="", # Texts as they should be: a file or a data set (default: the reference, if it is words or phrases)
+    truth:str="", # Texts as they should be, for PPL-OCR: a file or a data set (default: the reference, if it is words or phrases)
+    texts:str="", # What is written in each of the images, for rOCR: a file, or a data set (default: nothing is known)
     reader:str="rapidocr-line", # As for rocr
     lm:str="ngram", # As for ppl-ocr
     fit:str="", # As for ppl-ocr
@@ -230,7 +231,9 @@ def evaluate_report(
     written = list_of(texts_of(truth)) if truth else None
     judge = open_language_model(lm, fit, truth, written) if truth else None
     drawn = open_source(images, Path(out), count, seed=seed, cfg_scale=cfg_scale, temperature=temperature)
+    if texts and count and isinstance(drawn, Path): raise ValueError("--count takes images without regard to their names, and --texts goes by names: leave one of them out")
+    known = None if not texts else own_texts(drawn) if texts == images else texts_of(texts)
     tok = load_tokenizer(tokenizer_of(rest, load_transformer(rest))) if kind == "model" and isinstance(real, Dataset) else None
-    report(limited(drawn, count), limited(real, reference_count), out, tok, written, make_reader(reader) if truth else None, judge, f"{images} against {reference}", seed,
+    report(limited(drawn, count), limited(real, reference_count), out, tok, written, known, make_reader(reader) if truth or texts else None, judge, f"{images} against {reference}", seed,
         extractor=extractor, weights=weights or None, cache=Path(out)/"features")
     print(f"report.html and report.json are in {out}")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLEAN', 'SEGMENTATION', 'PROMPT', 'QWEN2_VL', 'READERS', 'clean_renders', 'calibrate', 'TesseractReader',
-           'weights_folder', 'VisionLanguageReader', 'make_reader']
+           'weights_folder', 'load_network', 'VisionLanguageReader', 'make_reader']
 
 # %% ../nbs/10_ocr_readers.ipynb #c002
 from functools import partial
@@ -90,16 +90,25 @@ def weights_folder(
             f"'hf download {model} --local-dir {Path(model).name}', copy that folder to this machine and give its path (as a reader: qwen2-vl:FOLDER)") from None
 
 # %% ../nbs/10_ocr_readers.ipynb #c025
-def _load(transformers, folder, model, device_map):
+def load_network(
+    model:str|Path, # See `weights_folder`
+    kind:str, # What it must be, such as `vision-language model`, for the message
+    input_class, # Class of `transformers` that makes the network's inputs, such as `AutoProcessor`
+    network_class, # Class of `transformers` with the weights, such as `AutoModelForImageTextToText`
+    dtype:str|torch.dtype="auto", # Of the weights (default: as stored)
+    device_map=None, # Where the layers go, see `transformers` (default: all on the CPU)
+)->tuple: # What makes the inputs, and the network in evaluation mode
+    "A network of `transformers` with all of its weights."
+    folder = weights_folder(model)
     try:
-        processor = transformers.AutoProcessor.from_pretrained(folder)
-        net, info = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype="auto", device_map=device_map, output_loading_info=True)
+        inputs = input_class.from_pretrained(folder)
+        net, info = network_class.from_pretrained(folder, dtype=dtype, device_map=device_map, output_loading_info=True)
     except (OSError, ValueError, KeyError) as e:
         reason = str(e).strip().splitlines()[0]
-        raise ValueError(f"{model} cannot be loaded as a vision-language model ({reason}): the folder must hold config, weights, tokenizer and processor as on the Hugging Face Hub, such as those of {QWEN2_VL['qwen2-vl-2b']}") from e
+        raise ValueError(f"{model} cannot be loaded as a {kind} ({reason}): the folder must hold what such a model has on the Hugging Face Hub, config, weights and tokenizer") from e
     missing = sorted(info["missing_keys"])
     if missing: raise ValueError(f"{model} lacks {len(missing)} of its weights, such as {missing[0]}: copy or download it again")
-    return processor, net.eval()
+    return inputs, net.eval()
 
 # %% ../nbs/10_ocr_readers.ipynb #c026
 class VisionLanguageReader(Reader):
@@ -113,7 +122,7 @@ class VisionLanguageReader(Reader):
     ):
         if batch_size < 1 or max_new_tokens < 1: raise ValueError(f"batch_size {batch_size} and max_new_tokens {max_new_tokens} must be at least 1")
         transformers, _ = optional("transformers", "qwen"), optional("accelerate", "qwen")  # accelerate places the layers
-        self._processor,self._net = _load(transformers, weights_folder(model), model, device_map)
+        self._processor,self._net = load_network(model, "vision-language model", transformers.AutoProcessor, transformers.AutoModelForImageTextToText, device_map=device_map)
         self._processor.tokenizer.padding_side = "left"
         self.model,self.group_size,self.max_new_tokens,self.prompt,self.version = str(model),batch_size,max_new_tokens,prompt,f"transformers {version('transformers')}"
         message = dict(role="user", content=[dict(type="image"), dict(type="text", text=prompt)])

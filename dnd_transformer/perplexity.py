@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from .core import bootstrap_interval, default_device
 from .ocr import Reader, error_rates
-from .ocr_readers import weights_folder
+from .ocr_readers import load_network
 from .own_data import describe, optional
 
 # %% ../nbs/10_perplexity.ipynb #c007
@@ -67,7 +67,9 @@ def perplexity(
     seed:int=0, # Of the bootstrap
 )->dict: # `perplexity` with its 95 % `interval`, `bits_per_character`, counts of `texts`, `tokens` and `characters` (without ends)
     "Perplexity of a corpus under `lm`, as `PPL_DEFINITION` says."
-    nll, tokens = lm(texts)
+    return _corpus(texts, *lm(texts), seed)
+
+def _corpus(texts, nll, tokens, seed):
     characters = sum(map(len, _plain(texts)))
     interval = [math.exp(x) for x in bootstrap_interval(nll, tokens, seed=seed)]
     return dict(perplexity=math.exp(nll.sum()/tokens.sum()), interval=interval, bits_per_character=float(nll.sum()/math.log(2)/(characters+len(texts))),
@@ -189,13 +191,16 @@ def ppl_scores(
     lm:LanguageModel,
     clean:list[str]|None=None, # What the same reader makes of clean drawings of `truth[0]`, `truth[1]`, ... (any number of them)
     seed:int=0, # Of the shuffles and the bootstrap
-)->dict: # `perplexity` with its interval, counts, `distinct` shares, the `scale`, the `reader`'s own errors, `warnings`; ready for JSON
+)->dict: # `perplexity` with its interval, counts, `distinct` shares, the `scale`, the ten `most_surprising` readings, the `reader`'s own errors, `warnings`; ready for JSON
     "PPL-OCR: the perplexity of what is read, beside everything that it must be compared with."
     if clean is not None and not 0 < len(clean) <= len(truth): raise ValueError(f"{len(clean)} readings of clean drawings for {len(truth)} texts: pass one for each of the first texts of the truth")
     plain = _plain(readings)
     if not any(_plain(truth)): raise ValueError(f"all {len(truth)} texts of the ground truth are empty: pass what should be written")
-    s = dict(**perplexity(readings, lm, seed), images=len(readings), empty=plain.count(""), no_letters=sum(t != "" and not any(c.isalpha() for c in t) for t in plain),
+    nll, tokens = lm(readings)
+    each = np.exp(nll/tokens)
+    s = dict(**_corpus(readings, nll, tokens, seed), images=len(readings), empty=plain.count(""), no_letters=sum(t != "" and not any(c.isalpha() for c in t) for t in plain),
              **variety(readings), truth_variety=variety(truth[:len(readings)]), scale=ppl_scale(truth, lm, seed),
+             most_surprising=[dict(image=int(i), read=readings[i], perplexity=float(each[i])) for i in np.argsort(-each, kind="stable")[:10]],
              language_model=describe(lm), definition=PPL_DEFINITION, seed=seed)
     if clean is not None:
         written = truth[:len(clean)]
@@ -244,16 +249,6 @@ def sliding_windows(
     return pieces
 
 # %% ../nbs/10_perplexity.ipynb #c071
-def _load(transformers, folder, name, dtype, device_map):
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map=device_map, output_loading_info=True)
-    except (OSError, ValueError, KeyError) as e:
-        raise ValueError(f"{name} is not a causal language model that transformers can load ({str(e).strip().splitlines()[0]}): give another name or folder") from e
-    missing = sorted(info["missing_keys"])
-    if missing: raise ValueError(f"{name} lacks {len(missing)} of its weights, such as {missing[0]}: copy or download it again")
-    return tokenizer, model.eval()
-
 class CausalLM(LanguageModel):
     "A causal language model of `transformers`."
     def __init__(self,
@@ -265,7 +260,7 @@ class CausalLM(LanguageModel):
     ):
         if window < 2 or batch_size < 1: raise ValueError(f"window {window} and batch_size {batch_size} must be at least 2 and 1")
         transformers = optional("transformers", "qwen")
-        self.tokenizer, self.model = _load(transformers, weights_folder(name), name, dtype, device_map)
+        self.tokenizer, self.model = load_network(name, "causal language model", transformers.AutoTokenizer, transformers.AutoModelForCausalLM, dtype, device_map)
         if device_map is None: self.model.to(default_device())
         self._end, begin = self.tokenizer.eos_token_id, self.tokenizer.bos_token_id
         if self._end is None: raise ValueError(f"the tokenizer of {name} has no end-of-text token, and a text must have an end: set eos_token in its tokenizer_config.json")

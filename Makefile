@@ -25,12 +25,15 @@ docs:  ## The docs site in _docs/ (needs Quarto)
 readme: $(READY)  ## README.md from nbs/index.ipynb
 	$(BIN)/python .ci/readme.py
 
+# Where Python may not keep bytecode (common in containers), every process would compile torch again, ten seconds each.
+BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+
 # uv installs in seconds, plain pip in minutes; both give the same environment.
 $(READY): settings.ini setup.py
 	@echo "Installing into $(VENV): this happens once and takes a few minutes"
 	@if command -v uv >/dev/null; then \
 		{ test -x $(BIN)/python || uv venv -q --seed --python $(PYTHON) $(VENV); } && \
-		uv pip install -q --python $(BIN)/python -e '.[dev]'; \
+		uv pip install -q $(BYTECODE) --python $(BIN)/python -e '.[dev]'; \
 	else \
 		{ test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } && \
 		$(BIN)/python -m pip install -qq -e '.[dev]'; \

@@ -17,7 +17,6 @@ from fastcore.docments import docments
 
 from .checkpoints import RELEASED, convert, export_released, load_tokenizer, load_transformer, pretrained_models, released_table
 from .core import default_device, lookup
-from .demo import demo, demo_table
 from .distributed import processes, rank
 from .generation import PATIENCE, DrawRequest, generate_images
 from .reconstruction import reconstruct_pictures, reconstruction_table
@@ -90,6 +89,7 @@ def dnd_demo(
     device:str="", # cpu or cuda (default: cuda if there is one)
 ):
     "Train a tokenizer and a transformer on 500 drawn words, draw words, and read them with OCR."
+    from dnd_transformer.demo import demo, demo_table  # with all of the training, which the other commands need not wait for
     metrics = demo(out, seed, quick, check_device(device))
     print(f"\n{demo_table(metrics)}\n\n{sum(metrics['seconds'].values()):.0f} s; models, pictures and metrics.json are in {out}")
 

@@ -124,6 +124,7 @@ def dnd_train_tokenizer(
     adversarial_weight:float|None=None, # Of the discriminator, 0 is off (default: .75 for released presets, otherwise 0)
     adversarial_start:int|None=None, # First step at which it counts (default: 0)
     ema_decay:float|None=None, # Of the average of the weights, 0 is off (default: 0)
+    kmeans:int|None=None, # Rounds of k-means on the first batch before training (default: 0, dead codes are revived anyway)
     recompute:bool=False, # Less memory, more time
     augment:str="none", # none, flip or ten-crop
     valid:str="", # Pictures that are not trained on, named like data (default: none)
@@ -139,7 +140,7 @@ def dnd_train_tokenizer(
     config = override(lookup(TOKENIZERS, preset, "preset"), depth=depth, codebook_size=codebook_size, image_channels=channels,
         resolution=picture_size(size))
     settings = override(TOKENIZER_TRAININGS.get(preset, TOKENIZER_TRAININGS["released"]), steps=steps, batch_size=batch_size, lr=lr, pixel_loss=pixel_loss, perceptual_weight=perceptual_weight,
-        adversarial_weight=adversarial_weight, adversarial_start=adversarial_start, ema_decay=ema_decay, recompute=recompute or None, seed=seed)
+        adversarial_weight=adversarial_weight, adversarial_start=adversarial_start, ema_decay=ema_decay, kmeans=kmeans, recompute=recompute or None, seed=seed)
     with processes(check_device(device)) as where:
         set_seed(seed)
         images, folder = open_pictures(data, config, augment), Path(out)

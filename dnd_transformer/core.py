@@ -12,14 +12,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.utils import make_grid
+from torch.nn.functional import pad as fill
 
 # %% ../nbs/00_core.ipynb #c005
 def set_seed(
@@ -156,9 +155,11 @@ def image_grid(
     pad:int=2, # Grey pixels between images
 )->Image.Image:
     "One picture with all `images`, row by row."
-    grid = make_grid(to_uint8(images.detach().cpu()), nrow=ncol, padding=pad, pad_value=128)
-    grid = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    return Image.fromarray(rearrange(grid, "c h w -> h w c").numpy())
+    ncol, cells = min(ncol, len(images)), fill(to_uint8(images.detach().cpu()), (pad, 0, pad, 0), value=128)
+    cells = fill(cells, (0, 0, 0, 0, 0, 0, 0, -len(cells) % ncol), value=128)
+    grid = fill(rearrange(cells, "(row col) c h w -> c (row h) (col w)", col=ncol), (0, pad, 0, pad), value=128)
+    grid = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2).expand(3, -1, -1)
+    return Image.fromarray(rearrange(grid, "c h w -> h w c").contiguous().numpy())
 
 # %% ../nbs/00_core.ipynb #c037
 def show_images(
@@ -169,6 +170,7 @@ def show_images(
     suptitle:str|None=None, # Over the whole figure
 )->None:
     "Plot images in a grid of panels with optional titles."
+    import matplotlib.pyplot as plt  # half a second, which a command without plots need not wait
     images = rearrange(to_uint8(images.detach().cpu()), "b c h w -> b h w c").numpy()
     ncol = min(ncol, len(images))
     nrow = -(-len(images)//ncol)

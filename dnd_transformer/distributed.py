@@ -14,7 +14,6 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from .core import default_device
 
@@ -98,7 +97,7 @@ def whole(
     x:Tensor, # A tensor, or a slice of one
 )->Tensor: # On the CPU; all processes must ask
     "The whole tensor that `x` is a slice of."
-    x = x.full_tensor() if isinstance(x, DTensor) else x
+    x = x.full_tensor() if hasattr(x, "full_tensor") else x
     return x.detach().cpu()
 
 def as_sharded(
@@ -107,4 +106,6 @@ def as_sharded(
 )->Tensor: # `x`, sliced and placed as `like` is
     "This process's slice of `x`."
     x = x.to(like.device, like.dtype)
-    return distribute_tensor(x, like.device_mesh, like.placements, src_data_rank=None) if isinstance(like, DTensor) else x
+    if not hasattr(like, "device_mesh"): return x
+    from torch.distributed.tensor import distribute_tensor  # half a second, which a single process need not wait
+    return distribute_tensor(x, like.device_mesh, like.placements, src_data_rank=None)

@@ -12,7 +12,6 @@ from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -136,6 +135,7 @@ def plot_log(
     title:str="", # Of the figure
 ):
     "Curves of `keys` over the steps, on a logarithmic scale where all values are positive."
+    import matplotlib.pyplot as plt  # half a second, which a command without plots need not wait
     fig, axes = plt.subplots(1, len(keys), figsize=(3.6*len(keys), 2.5), squeeze=False, layout="constrained")
     for ax,key in zip(axes[0], keys):
         steps, values = log.column(key)

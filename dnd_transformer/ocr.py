@@ -7,13 +7,13 @@ __all__ = ['READ_MODES', 'image_arrays', 'Reader', 'reading_order', 'RapidReader
            'error_rates', 'word_share', 'ocr_scores']
 
 # %% ../nbs/10_ocr.ipynb #c002
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
 import torch
 from einops import rearrange
 from rapidfuzz.distance import Levenshtein
-from rouge_score.rouge_scorer import RougeScorer
 from torch import Tensor
 
 from .core import lookup, to_uint8
@@ -110,12 +110,17 @@ def _check_pairs(**pairs):
     if len(items) != len(texts): raise ValueError(f"{len(items)} {name} for {len(texts)} {other}: pass one of each per image")
     if not len(texts): raise ValueError(f"there is nothing to score: {name} and {other} are empty")
 
+@cache
+def _rouge_scorer():
+    from rouge_score.rouge_scorer import RougeScorer  # more than a second, which whoever only draws need not wait
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+
 def rouge_pair(
     prediction:str, # What was read
     reference:str, # What was written
 )->dict[str,float]: # `rouge1`, `rouge2`, `rougeL` (F1), each also with `_precision` and `_recall`
     "ROUGE-1, ROUGE-2 and ROUGE-L of one pair, with stemming."
-    scores = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True).score(reference, prediction)
+    scores = _rouge_scorer().score(reference, prediction)
     parts = [("", "fmeasure"), ("_precision", "precision"), ("_recall", "recall")]
     return {kind+name: float(getattr(s, part)) for kind,s in scores.items() for name,part in parts}
 

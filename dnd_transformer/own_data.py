@@ -16,7 +16,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from .core import lookup
 from .data import Digits, PhraseImages, TextPages, WordImages, color_mode, height_width, to_tensor
@@ -110,7 +109,7 @@ class SkipBroken(Dataset):
         raise ValueError(f"none of {n} pictures can be read, such as {self.name(k)}: repair them or choose another source")
 
 # %% ../nbs/01_own_data.ipynb #c022
-ENDINGS = (*IMG_EXTENSIONS, ".gif")
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 
 def find_files(
     root:Path, # Where to look, at any depth; links are followed

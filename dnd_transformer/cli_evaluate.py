@@ -14,18 +14,18 @@ from torch.utils.data import Dataset, Subset
 
 from .checkpoints import load_tokenizer, load_transformer
 from .cli import command, fill_in, tokenizer_of
-from .cli_training import picture_size
+from .cli_training import open_pictures, picture_size
 from .core import save_json
 from .data import docs_text, held_out, phrases, sentences, vocabulary
 from .distributed import processes
-from .evaluation_sets import open_set
+from .evaluation_sets import ImageSet, open_set
 from .fidelity_scores import fidelity, reconstruction_fidelity
 from .generation import DrawRequest, generate_images
-from .ocr_readers import calibrate, make_reader
+from .ocr_readers import kept_calibration, make_reader
 from .own_data import DATASETS, SOURCES, make_dataset
 from .perplexity import CausalLM, LanguageModel, NGramLM, ppl_scores, ppl_table
 from .report import fidelity_rows, report
-from .rocr import depth_table, own_texts, read_images, read_texts, rocr, rocr_by_depth, rocr_table
+from .rocr import depth_table, knows_texts, own_texts, read_images, read_texts, rocr, rocr_by_depth, rocr_table
 
 # %% ../nbs/12_cli_evaluate.ipynb #c005
 def first(
@@ -35,7 +35,7 @@ def first(
     "The first items of a data set."
     if count is None or count >= len(dataset): return dataset
     part = Subset(dataset, range(count))
-    if hasattr(dataset, "words") or hasattr(dataset, "text"): part.text = own_texts(dataset).__getitem__
+    if knows_texts(dataset): part.text = own_texts(dataset).__getitem__
     return part
 
 def open_source(
@@ -60,10 +60,12 @@ def open_source(
 # %% ../nbs/12_cli_evaluate.ipynb #c006
 def limited(
     source:Path|Dataset, # From `open_source`
-    count:int|None, # At most so many (default: all)
-): # For `open_set`
-    "The first images of a folder or an `.npz`; a data set has its count already."
-    return open_set(source, limit=count) if count and isinstance(source, Path) else source
+    count:int|None, # The first so many, of at least as many (default: all)
+    size:str="", # Resize to this, such as "256" or "16x72" (default: leave as they are)
+    resize:str="adm", # How
+)->ImageSet|Path|Dataset: # For `open_set`
+    "The images of a folder or an `.npz`; a data set has its count and size already."
+    return open_set(source, limit=count, size=picture_size(size), how=resize) if isinstance(source, Path) and (count or size) else source
 
 # %% ../nbs/12_cli_evaluate.ipynb #c009
 EVALUATIONS = {}
@@ -198,10 +200,10 @@ def evaluate_ppl_ocr(
 ):
     "The perplexity of what is read, beside the truth's and that of its shuffles."
     written = list_of(texts_of(truth))
-    judge = open_language_model(lm, fit, truth, written)
+    judge, eyes = open_language_model(lm, fit, truth, written), make_reader(reader)
     source = open_source(images, Path(out), count, seed=seed, cfg_scale=None, temperature=temperature)
-    eyes = make_reader(reader)
-    result = dict(ppl_scores(read_images(limited(source, count), eyes, out), written, judge, seed=seed), calibration=calibrate(eyes))
+    some = limited(source, None if images.startswith("model:") else count)
+    result = dict(ppl_scores(read_images(some, eyes, out), written, judge, seed=seed), calibration=kept_calibration(eyes, Path(out)/"calibration.json"))
     save_json(result, Path(out)/"ppl-ocr.json")
     print(ppl_table(result))
 
@@ -213,8 +215,10 @@ def evaluate_report(
     out:str="runs/report", # Receives report.html, report.json and pictures; an interrupted run goes on there
     extractor:str="inception", # As for fid
     weights:str="", # File with the extractor's weights (default: as published)
-    count:int|None=None, # Images, at most; a model draws so many (default: all; as published, otherwise 100)
-    reference_count:int|None=None, # Images of the reference, at most (default: all)
+    count:int|None=None, # Images, the first so many; a model draws so many (default: all; as published, otherwise 100)
+    reference_count:int|None=None, # Images of the reference, the first so many (default: all)
+    size:str="", # Resize both sets to this, such as 256 or 16x72 (default: as they are; a model has its size, which the reference gets too)
+    resize:str="adm", # How
     truth:str="", # Texts as they should be, for PPL-OCR: a file or a data set (default: the reference, if it is words or phrases)
     texts:str="", # What is written in each of the images, for rOCR: a file, or a data set (default: nothing is known)
     reader:str="rapidocr-line", # As for rocr
@@ -226,14 +230,18 @@ def evaluate_report(
 ):
     "Every score that applies, as one JSON file and one page with pictures."
     kind, _, rest = images.partition(":")
-    real = open_source(reference, Path(out), reference_count)
     if not truth and reference in UNSEEN: truth = reference
-    written = list_of(texts_of(truth)) if truth else None
-    judge = open_language_model(lm, fit, truth, written) if truth else None
-    drawn = open_source(images, Path(out), count, seed=seed, cfg_scale=cfg_scale, temperature=temperature)
-    if texts and count and isinstance(drawn, Path): raise ValueError("--count takes images without regard to their names, and --texts goes by names: leave one of them out")
-    known = None if not texts else own_texts(drawn) if texts == images else texts_of(texts)
-    tok = load_tokenizer(tokenizer_of(rest, load_transformer(rest))) if kind == "model" and isinstance(real, Dataset) else None
-    report(limited(drawn, count), limited(real, reference_count), out, tok, written, known, make_reader(reader) if truth or texts else None, judge, f"{images} against {reference}", seed,
+    if size and kind == "model": raise ValueError("--size is for folders: a model draws in its own size, to which the pictures of the reference are brought; leave it out")
+    if fit and not truth: raise ValueError("--fit is for PPL-OCR: say with --truth what the texts should be, or leave it out")
+    if texts and count and Path(images).is_dir(): raise ValueError("--count takes images without regard to their names, and --texts goes by names: leave one of them out")
+    written, known = list_of(texts_of(truth)) if truth else None, texts_of(texts) if texts and texts != images else None
+    judge, eyes = open_language_model(lm, fit, truth, written) if truth else None, make_reader(reader) if truth or texts else None
+    if kind == "model" and not reference.endswith(".npz"):
+        tok = load_tokenizer(tokenizer_of(rest, load_transformer(rest)))
+        real = first(open_pictures(reference, tok.config), reference_count)
+    else: tok, real = None, limited(open_source(reference, Path(out), reference_count, size), reference_count, size, resize)
+    drawn = open_source(images, Path(out), count, size, seed=seed, cfg_scale=cfg_scale, temperature=temperature)
+    if texts == images: known = own_texts(drawn)
+    report(limited(drawn, None if kind == "model" else count, size, resize), real, out, tok, written, known, eyes, judge, f"{images} against {reference}", seed,
         extractor=extractor, weights=weights or None, cache=Path(out)/"features")
     print(f"report.html and report.json are in {out}")

@@ -9,7 +9,7 @@ __all__ = ['set_seed', 'default_device', 'autocast', 'machine', 'atomic_path', '
 # %% ../nbs/00_core.ipynb #c002
 import json, os, platform, random, tempfile
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +155,7 @@ def image_grid(
     pad:int=2, # Grey pixels between images
 )->Image.Image:
     "One picture with all `images`, row by row."
+    if not len(images): raise ValueError("there is nothing to show: pass at least one image")
     ncol, cells = min(ncol, len(images)), fill(to_uint8(images.detach().cpu()), (pad, 0, pad, 0), value=128)
     cells = fill(cells, (0, 0, 0, 0, 0, 0, 0, -len(cells) % ncol), value=128)
     grid = fill(rearrange(cells, "(row col) c h w -> c (row h) (col w)", col=ncol), (0, pad, 0, pad), value=128)

@@ -177,7 +177,7 @@ def _ppl_warnings(s, lm, truth):
     if s["no_letters"]: found.append(f"{s['no_letters']} of {n} readings hold characters but no letter")
     if s["perplexity"] < scale["truth"]["perplexity"]: found.append("the perplexity is below that of the ground truth: likelier than language is not better, look at the share of distinct readings")
     if s["distinct"] is not None and s["distinct"] < .5*s["truth_variety"]["distinct"]:
-        found.append(f"the readings repeat one another: {s['distinct']:.0%} are distinct, {s['truth_variety']['distinct']:.0%} of as many texts of the ground truth")
+        found.append(f"the readings repeat one another: {s['distinct']:.0%} are distinct, {s['truth_variety']['distinct']:.0%} of {min(n, len(truth))} texts of the ground truth")
     single = sum(len(t.split()) < 2 for t in truth)
     if single: found.append(f"{single} of {len(truth)} texts of the ground truth have no second word: shuffling words leaves these as they are, compare with shuffled pairs")
     known = lm.fitted_on(truth)
@@ -185,22 +185,29 @@ def _ppl_warnings(s, lm, truth):
     return found
 
 # %% ../nbs/10_perplexity.ipynb #c037
+def _most_surprising(names, texts, nats, n=10):
+    "The `n` different readings with most nats per token; an empty one shows nothing."
+    first = {}
+    for i in np.argsort(-nats, kind="stable"):
+        if texts[i] and len(first) < n: first.setdefault(texts[i], i)
+    return [dict(image=names[i], read=text, perplexity=math.exp(nats[i])) for text,i in first.items()]
+
 def ppl_scores(
-    readings:list[str], # What was read, one per image, empty where nothing was found
+    readings:list[str]|dict[str,str], # What was read, one per image or by the name of the image, empty where nothing was found
     truth:list[str], # Texts as they should be; any number
     lm:LanguageModel,
     clean:list[str]|None=None, # What the same reader makes of clean drawings of `truth[0]`, `truth[1]`, ... (any number of them)
     seed:int=0, # Of the shuffles and the bootstrap
-)->dict: # `perplexity` with its interval, counts, `distinct` shares, the `scale`, the ten `most_surprising` readings, the `reader`'s own errors, `warnings`; ready for JSON
+)->dict: # `perplexity` with its interval, counts, `distinct` shares, the `scale`, the ten `most_surprising` different readings, the `reader`'s own errors, `warnings`; ready for JSON
     "PPL-OCR: the perplexity of what is read, beside everything that it must be compared with."
     if clean is not None and not 0 < len(clean) <= len(truth): raise ValueError(f"{len(clean)} readings of clean drawings for {len(truth)} texts: pass one for each of the first texts of the truth")
+    names, readings = (list(readings), list(readings.values())) if isinstance(readings, dict) else (range(len(readings)), readings)
     plain = _plain(readings)
     if not any(_plain(truth)): raise ValueError(f"all {len(truth)} texts of the ground truth are empty: pass what should be written")
     nll, tokens = lm(readings)
-    each = np.exp(nll/tokens)
     s = dict(**_corpus(readings, nll, tokens, seed), images=len(readings), empty=plain.count(""), no_letters=sum(t != "" and not any(c.isalpha() for c in t) for t in plain),
              **variety(readings), truth_variety=variety(truth[:len(readings)]), scale=ppl_scale(truth, lm, seed),
-             most_surprising=[dict(image=int(i), read=readings[i], perplexity=float(each[i])) for i in np.argsort(-each, kind="stable")[:10]],
+             most_surprising=_most_surprising(names, plain, nll/tokens),
              language_model=describe(lm), definition=PPL_DEFINITION, seed=seed)
     if clean is not None:
         written = truth[:len(clean)]
@@ -235,7 +242,7 @@ def ppl_ocr(
     "Read `images` and score what is read with `ppl_scores`."
     return ppl_scores(reader(images), truth, lm, None if clean is None else reader(clean), seed)
 
-# %% ../nbs/10_perplexity.ipynb #c068
+# %% ../nbs/10_perplexity.ipynb #c071
 def sliding_windows(
     length:int, # Tokens of a text, with its beginning and its end
     window:int, # Tokens that the model sees at once, at least 2
@@ -248,7 +255,7 @@ def sliding_windows(
         pieces.append((begin, min(begin+window, length), end))
     return pieces
 
-# %% ../nbs/10_perplexity.ipynb #c071
+# %% ../nbs/10_perplexity.ipynb #c074
 class CausalLM(LanguageModel):
     "A causal language model of `transformers`."
     def __init__(self,
@@ -260,7 +267,7 @@ class CausalLM(LanguageModel):
     ):
         if window < 2 or batch_size < 1: raise ValueError(f"window {window} and batch_size {batch_size} must be at least 2 and 1")
         transformers = optional("transformers", "qwen")
-        self.tokenizer, self.model = load_network(name, "causal language model", transformers.AutoTokenizer, transformers.AutoModelForCausalLM, dtype, device_map)
+        self.tokenizer, self.model = load_network(name, "causal language model", "tokenizer", transformers.AutoTokenizer, transformers.AutoModelForCausalLM, dtype, device_map)
         if device_map is None: self.model.to(default_device())
         self._end, begin = self.tokenizer.eos_token_id, self.tokenizer.bos_token_id
         if self._end is None: raise ValueError(f"the tokenizer of {name} has no end-of-text token, and a text must have an end: set eos_token in its tokenizer_config.json")

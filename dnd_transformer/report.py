@@ -18,9 +18,9 @@ from .core import atomic_path, image_grid, save_json
 from .evaluation_sets import ImageSet, open_set
 from .fidelity_scores import fidelity, reconstruction_fidelity
 from .ocr import Reader
-from .ocr_readers import calibrate
+from .ocr_readers import kept_calibration
 from .perplexity import LanguageModel, ppl_scores
-from .rocr import TextImages, pair_up, read_images, read_lines, rocr, rocr_by_depth
+from .rocr import TextImages, knows_texts, pair_up, read_images, rocr_by_depth, score_reading, summarize, worst_sheet
 from .tokenizer import Tokenizer
 
 # %% ../nbs/11_report.ipynb #c005
@@ -77,12 +77,12 @@ def fidelity_part(
 
 # %% ../nbs/11_report.ipynb #c012
 def reading_row(
-    name:str, # Of the images
-    result:dict, # From `rocr`
+    name:str, # Of the set
+    result:dict, # From `summarize` or `rocr`
 )->dict: # For `html_table`
     "ROUGE-L, error rates and exact readings with their intervals, and how many images were read as empty."
     spread = lambda s: "{value:.3f} [{low:.3f}, {high:.3f}]".format(**s)
-    return dict(images=name, **{k: spread(result["scores"][k]) for k in ("rougeL", "cer", "wer", "exact")}, empty=result["empty"])
+    return dict(set=name, images=result["images"], **{k: spread(result["scores"][k]) for k in ("rougeL", "cer", "wer", "exact")}, empty=result["empty"])
 
 def reader_sentence(
     calibration:dict, # From `calibrate`
@@ -93,14 +93,16 @@ def reader_sentence(
 def reading_part(
     images, # See `TextImages`
     texts, # What is written in each, see `read_texts`
-    reader:Reader,
-    out:Path, # Receives `read/` with every reading and a sheet of the worst cases
-    calibration:dict|None=None, # From `calibrate` (default: made here)
+    read:dict[str,str], # What was read in each, from `read_images`
+    calibration:dict, # Of the reader, from `calibrate`
+    out:Path, # Receives `worst.png`
 )->tuple[dict,list[str]]: # The result, and blocks of the page
-    "How much of what is written in the images can be read."
-    result = rocr(images, texts, reader, out/"read", calibration)
+    "How much of what is written in the images was read."
+    rows = [score_reading(key, text, read[key]) for key,text in pair_up(list(read), texts).items()]
+    with atomic_path(out/"worst.png") as part: worst_sheet(TextImages(images), rows).save(part, format="PNG")
+    result = dict(**summarize(rows), calibration=calibration)
     return result, [html_text("Do the images say what they should?", "h2"), html_text("rOCR is ROUGE-L; intervals at 95 %:"), html_table([reading_row("images", result)]),
-        html_text(reader_sentence(result["calibration"])), html_picture("read/worst.png", "The worst of the images: what is written, what was read")]
+        html_text(reader_sentence(calibration)), html_picture("worst.png", "The worst of the images: what is written, what was read")]
 
 # %% ../nbs/11_report.ipynb #c016
 def tokenizer_part(
@@ -124,7 +126,7 @@ def tokenizer_part(
 
 # %% ../nbs/11_report.ipynb #c019
 def language_part(
-    read:list[str], # What was read in each image
+    read:dict[str,str], # What was read in each image, from `read_images`
     truth:list[str], # Texts as they should be
     calibration:dict, # Of the reader, from `calibrate`
     lm:LanguageModel,
@@ -163,21 +165,19 @@ def report(
     if tok is not None and not isinstance(reference, Dataset): raise ValueError(f"the tokenizer's part needs originals as a data set, not {type(reference).__name__}: open them as one, or leave the tokenizer out")
     out, shown, originals = Path(out), open_set(images, "images"), open_set(reference, "reference")
     if texts is not None: pair_up(list(TextImages(images).places), texts)
-    own = None if reader is None else calibrate(reader)
+    legible, reading = reader is not None and tok is not None and knows_texts(reference), truth is not None or texts is not None
     out.mkdir(parents=True, exist_ok=True)
-    result, blocks = dict(title=title, date=date.today().isoformat()), [html_text(title, "h1")]
-    parts = {"fidelity": lambda: fidelity_part(shown, originals, out, seed=seed, **how)}
-    if texts is not None: parts["rocr"] = lambda: reading_part(images, texts, reader, out, own)
-    if tok is not None: parts["tokenizer"] = lambda: tokenizer_part(tok, reference, out, reader if truth is not None else None, calibration=own, seed=seed, **how)
-    if truth is not None:
-        read = lambda: [row["read"] for row in read_lines(out/"read"/"readings.jsonl")] if texts is not None else read_images(images, reader, out/"read")
-        parts["ppl_ocr"] = lambda: language_part(read(), truth, own, lm, seed)
-    for name,part in parts.items():
-        result[name], new = part()
-        blocks += new
+    own = kept_calibration(reader, out/"calibration.json") if legible or reading else None
+    read = read_images(images, reader, out/"read") if reading else None
+    parts = dict(fidelity=fidelity_part(shown, originals, out, seed=seed, **how))
+    if texts is not None: parts["rocr"] = reading_part(images, texts, read, own, out)
+    if tok is not None: parts["tokenizer"] = tokenizer_part(tok, reference, out, reader if legible else None, calibration=own, seed=seed, **how)
+    if truth is not None: parts["ppl_ocr"] = language_part(read, truth, own, lm, seed)
+    result = dict(title=title, date=date.today().isoformat(), **{name: numbers for name,(numbers,_) in parts.items()})
+    blocks = [html_text(title, "h1"), *(block for _,part in parts.values() for block in part)]
     made = result["fidelity"]["made"]
     blocks.append(html_text(f"Made on {result['date']}: {', '.join(f'{k} {v}' for k,v in made.items())}. All numbers: report.json."))
     page = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style></head><body>{"".join(blocks)}</body></html>'
-    with atomic_path(out/"report.html") as part: part.write_text(page, encoding="utf-8")
+    with atomic_path(out/"report.html") as file: file.write_text(page, encoding="utf-8")
     save_json(result, out/"report.json")
     return result

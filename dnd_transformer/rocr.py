@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['MEANS', 'RATES', 'read_texts', 'write_texts', 'pair_up', 'TextImages', 'score_reading', 'summarize',
-           'score_predictions', 'worst_sheet', 'read_lines', 'own_texts', 'rocr', 'rocr_table', 'read_images',
-           'Decoded', 'rocr_by_depth', 'depth_table']
+           'score_predictions', 'worst_sheet', 'read_lines', 'knows_texts', 'own_texts', 'rocr', 'rocr_table',
+           'read_images', 'Decoded', 'rocr_by_depth', 'depth_table']
 
 # %% ../nbs/10_rocr.ipynb #c002
 import hashlib, heapq, json, sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
@@ -22,10 +21,10 @@ from tqdm import tqdm
 from .codes import fingerprint
 from .core import atomic_path, bootstrap_interval, load_json, machine, save_json
 from .data import load_font, wrap_words
-from .evaluation_sets import ImageSet, open_set
+from .evaluation_sets import FolderImages, ImageSet, image_files, open_set
 from .ocr import Reader, edit_counts, image_arrays, rouge_pair
 from .ocr_readers import calibrate
-from .own_data import ENDINGS, describe, find_files, open_image
+from .own_data import describe, open_image
 from .tokenizer import Tokenizer
 
 # %% ../nbs/10_rocr.ipynb #c005
@@ -94,21 +93,25 @@ def pair_up(
 class TextImages:
     "Pictures of text by key, loaded one at a time: a folder, an `.npz`, a tensor or a data set."
     def __init__(self,
-        source, # A folder of image files at any depth, an `.npz` with `arr_0`, `(n, c, H, W)` in [-1, 1], or a data set of `(image, label)`
+        source, # See `image_files`, an `.npz` with `arr_0`, `(n, c, H, W)` in [-1, 1], a data set of `(image, label)`, or an `ImageSet`
     ):
         if str(source).endswith(".npz"): source = open_set(source)
-        self.source,self.root = source,Path(source) if isinstance(source, (str, Path)) else None
-        if self.root is None:
-            self.places = {str(i): i for i in range(len(source))}
-            if not self.places: raise ValueError("there is nothing to read: pass at least one image")
-            return
-        files = find_files(self.root, ENDINGS, "images")
-        if all(f.stem.isdecimal() and len(f.parts) == 1 for f in files): files.sort(key=lambda f: int(f.stem))
-        self.places = {}
-        for f in files:
+        self.source,self.root = source,None
+        if isinstance(source, (str, Path)):
+            self.root, files = image_files(source)
+            self._keep({f: f for f in files})
+        elif isinstance(source, FolderImages): self._keep({Path(f): i for i,f in enumerate(source.files[:len(source)])})
+        else: self.places = {str(i): i for i in range(len(source))}
+        if not self.places: raise ValueError("there is nothing to read: pass at least one image")
+
+    def _keep(self, files):
+        "Keys of files, from path to place."
+        numbered = all(f.stem.isdecimal() and len(f.parts) == 1 for f in files)
+        self.places, names = {}, {}
+        for f in sorted(files, key=(lambda f: int(f.stem)) if numbered else None):
             key = f.with_suffix("").as_posix()
-            if key in self.places: raise ValueError(f"{f} and {self.places[key]} have the same key {key!r}: rename one of them")
-            self.places[key] = f
+            if key in names: raise ValueError(f"{f} and {names[key]} have the same key {key!r}: rename one of them")
+            self.places[key], names[key] = files[f], f
 
     def array(self,
         key:str,
@@ -116,7 +119,7 @@ class TextImages:
         "The pixels of one image."
         if self.root is not None: return np.asarray(open_image(self.root/self.places[key]))
         item = self.source[self.places[key]]
-        if isinstance(self.source, ImageSet): return item.permute(1, 2, 0).numpy()
+        if isinstance(self.source, ImageSet): return item.permute(1, 2, 0).contiguous().numpy()
         return image_arrays((item if isinstance(self.source, Tensor) else item[0])[None], [key])[0]
 
     def describe(self)->str: # One line
@@ -264,6 +267,12 @@ def _read_all(images, pairs, reader, out, done):
             bar.update(len(group))
 
 # %% ../nbs/10_rocr.ipynb #c036
+def knows_texts(
+    dataset, # Anything
+)->bool:
+    "Whether `dataset` can say what is written on its items."
+    return hasattr(dataset, "words") or hasattr(dataset, "text")
+
 def own_texts(
     dataset, # Of words or pages (page `01_data`)
 )->list[str]: # One per item
@@ -313,14 +322,14 @@ def read_images(
     images, # See `TextImages`
     reader:Reader, # See `make_reader`
     out:str|Path, # Receives `readings.jsonl`; the same folder continues an interrupted run
-)->list[str]: # One per image, empty where nothing was found
+)->dict[str,str]: # What was read in each image, by key; empty where nothing was found
     "Read every image, and keep what was read."
     source, out = TextImages(images), Path(out)
     pairs = dict.fromkeys(source.places)
     identity = _identity(source, pairs, reader)
     out.mkdir(parents=True, exist_ok=True)
     _read_all(source, pairs, reader, out, _claim(out, identity))
-    return [row["read"] for row in read_lines(out/"readings.jsonl")]
+    return {row["image"]: row["read"] for row in read_lines(out/"readings.jsonl")}
 
 # %% ../nbs/10_rocr.ipynb #c058
 class Decoded(Dataset):

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EVALUATIONS', 'UNSEEN', 'first', 'open_source', 'limited', 'evaluation', 'dnd_evaluate', 'text_table', 'evaluate_fid',
-           'texts_of', 'evaluate_rocr', 'open_language_model', 'list_of', 'evaluate_ppl_ocr', 'evaluate_report']
+           'texts_of', 'check_count', 'evaluate_rocr', 'open_language_model', 'list_of', 'evaluate_ppl_ocr',
+           'evaluate_report']
 
 # %% ../nbs/12_cli_evaluate.ipynb #c002
 import sys, warnings
@@ -19,6 +20,7 @@ from .core import save_json
 from .data import docs_text, held_out, phrases, sentences, vocabulary
 from .distributed import processes
 from .evaluation_sets import ImageSet, open_set
+from .fidelity import load_extractor
 from .fidelity_scores import fidelity, reconstruction_fidelity
 from .generation import DrawRequest, generate_images
 from .ocr_readers import kept_calibration, make_reader
@@ -33,6 +35,7 @@ def first(
     count:int|None, # At most so many (default: all)
 )->Dataset: # Still knows its texts, if `dataset` does
     "The first items of a data set."
+    if count is not None and count < 1: raise ValueError(f"{count} images are too few: take at least 1")
     if count is None or count >= len(dataset): return dataset
     part = Subset(dataset, range(count))
     if knows_texts(dataset): part.text = own_texts(dataset).__getitem__
@@ -60,12 +63,13 @@ def open_source(
 # %% ../nbs/12_cli_evaluate.ipynb #c006
 def limited(
     source:Path|Dataset, # From `open_source`
-    count:int|None, # The first so many, of at least as many (default: all)
+    count:int|None, # The first so many (default: all)
     size:str="", # Resize to this, such as "256" or "16x72" (default: leave as they are)
     resize:str="adm", # How
 )->ImageSet|Path|Dataset: # For `open_set`
     "The images of a folder or an `.npz`; a data set has its count and size already."
-    return open_set(source, limit=count, size=picture_size(size), how=resize) if isinstance(source, Path) and (count or size) else source
+    if resize != "adm" and not size: raise ValueError(f"--resize {resize} says how to get to a size: give --size too, or leave it out")
+    return open_set(source, limit=count, size=picture_size(size), how=resize) if isinstance(source, Path) and (count is not None or size) else source
 
 # %% ../nbs/12_cli_evaluate.ipynb #c009
 EVALUATIONS = {}
@@ -109,8 +113,8 @@ def evaluate_fid(
     out:str="runs/fid", # Receives fid.json, and features and images that can be used again
     extractor:str="inception", # inception (only its distance is called FID), dinov2-..., clip-..., efficientnet-lite0 or random-conv-64
     weights:str="", # File with the extractor's weights (default: as published)
-    count:int|None=None, # Images, at most; a model draws so many (default: all; as published, otherwise 100)
-    reference_count:int|None=None, # Images of the reference, at most (default: all)
+    count:int|None=None, # Images, the first so many; a model draws so many (default: all; as published, otherwise 100)
+    reference_count:int|None=None, # Images of the reference, the first so many (default: all)
     size:str="", # Resize both sets to this, such as 256 or 16x72 (default: as they are)
     resize:str="adm", # How
     cfg_scale:float|None=None, # For a model: guidance (default: as published, otherwise 1)
@@ -121,6 +125,7 @@ def evaluate_fid(
 ):
     "FID, IS, KID, precision and recall, with the noise floor."
     how = dict(extractor=extractor, weights=weights or None, cache=Path(out)/"features", seed=seed, batch_size=batch_size, workers=workers)
+    if images.startswith("model:"): load_extractor(extractor, weights or None)  # what is wrong with it is said before anything is drawn
     opened = lambda source, what, n: open_set(source, what, n if isinstance(source, Path) else None, picture_size(size), resize)
     ref = opened(open_source(reference, Path(out), reference_count, size), "reference", reference_count)
     kind, _, rest = images.partition(":")
@@ -141,20 +146,31 @@ def texts_of(
     "Texts by name."
     return own_texts(make_dataset(source)) if source in DATASETS else read_texts(source)
 
+def check_count(
+    count:int|None, # What was asked for
+    images:str, # A folder or file, or anything else
+)->None:
+    "Refuse to take a part of images that have their texts elsewhere."
+    if count is not None and Path(images).exists(): raise ValueError(f"--count would take images of {images} without regard to their texts: leave it out, or give a folder with fewer images")
+
 @evaluation("images", "truth")
 def evaluate_rocr(
     images:str, # Folder of images, data set, or tokenizer:NAME for reconstructions of a data set at each depth
     truth:str, # What is written in them: a file, or a data set that knows (words, phrases, text)
     out:str="runs/rocr", # Receives readings.jsonl, scores.json and worst.png; an interrupted run goes on there
     reader:str="rapidocr-line", # rapidocr-line, rapidocr-page, tesseract-line, tesseract-page, qwen2-vl-2b, -7b, -72b or qwen2-vl:FOLDER
-    count:int|None=None, # Images, at most (default: all; with a truth in a file, always all)
+    count:int|None=None, # Images of a data set, the first so many (default: all)
 ):
     "ROUGE, character and word error rates of what is read in images, beside the reader's own."
     kind, _, rest = images.partition(":")
+    check_count(count, images)
+    if kind == "model": raise ValueError("nobody knows what is written in a model's images: ask for ppl-ocr, or give a folder of images with their texts")
     eyes = make_reader(reader)
     if kind == "tokenizer":
         if truth not in DATASETS: raise ValueError(f"reconstructions are made of a data set: give one of {', '.join(DATASETS)} in the place of {truth}")
-        results = rocr_by_depth(load_tokenizer(rest), first(make_dataset(truth), count), eyes, out)
+        originals = make_dataset(truth)
+        own_texts(originals)  # or one sentence
+        results = rocr_by_depth(load_tokenizer(rest), first(originals, count), eyes, out)
         print(depth_table(results))
         save_json(results, Path(out)/"scores.json")
     else:
@@ -186,6 +202,7 @@ def list_of(
     "The texts alone."
     return list(texts.values()) if isinstance(texts, dict) else list(texts)
 
+# %% ../nbs/12_cli_evaluate.ipynb #c021
 @evaluation("images", "truth")
 def evaluate_ppl_ocr(
     images:str, # Folder, .npz, data set or model:NAME
@@ -194,7 +211,7 @@ def evaluate_ppl_ocr(
     reader:str="rapidocr-line", # As for rocr
     lm:str="ngram", # ngram, or a causal model of transformers: a name such as Qwen/Qwen2.5-0.5B, or a folder
     fit:str="", # For ngram: held-out texts of the same source (default: known for words and phrases)
-    count:int|None=None, # Images, at most; a model draws so many (default: all; as published, otherwise 100)
+    count:int|None=None, # Images, the first so many; a model draws so many (default: all; as published, otherwise 100)
     temperature:float|None=None, # For a model (default: as published, otherwise 1)
     seed:int=0, # Of a model's images, the shuffles and the intervals
 ):
@@ -202,12 +219,12 @@ def evaluate_ppl_ocr(
     written = list_of(texts_of(truth))
     judge, eyes = open_language_model(lm, fit, truth, written), make_reader(reader)
     source = open_source(images, Path(out), count, seed=seed, cfg_scale=None, temperature=temperature)
-    some = limited(source, None if images.startswith("model:") else count)
-    result = dict(ppl_scores(read_images(some, eyes, out), written, judge, seed=seed), calibration=kept_calibration(eyes, Path(out)/"calibration.json"))
+    limit = count if Path(images).exists() else None  # a data set and a model have theirs already
+    result = dict(ppl_scores(read_images(source, eyes, out, limit), written, judge, seed=seed), calibration=kept_calibration(eyes, Path(out)/"calibration.json"))
     save_json(result, Path(out)/"ppl-ocr.json")
     print(ppl_table(result))
 
-# %% ../nbs/12_cli_evaluate.ipynb #c021
+# %% ../nbs/12_cli_evaluate.ipynb #c024
 @evaluation("images", "reference")
 def evaluate_report(
     images:str, # Folder, .npz, data set or model:NAME
@@ -231,17 +248,18 @@ def evaluate_report(
     "Every score that applies, as one JSON file and one page with pictures."
     kind, _, rest = images.partition(":")
     if not truth and reference in UNSEEN: truth = reference
-    if size and kind == "model": raise ValueError("--size is for folders: a model draws in its own size, to which the pictures of the reference are brought; leave it out")
+    if (size or resize != "adm") and kind == "model": raise ValueError("--size and --resize are for folders: a model draws in its own size, to which the pictures of the reference are brought; leave it out")
     if fit and not truth: raise ValueError("--fit is for PPL-OCR: say with --truth what the texts should be, or leave it out")
-    if texts and count and Path(images).is_dir(): raise ValueError("--count takes images without regard to their names, and --texts goes by names: leave one of them out")
+    if texts: check_count(count, images)
     written, known = list_of(texts_of(truth)) if truth else None, texts_of(texts) if texts and texts != images else None
     judge, eyes = open_language_model(lm, fit, truth, written) if truth else None, make_reader(reader) if truth or texts else None
+    if kind == "model": load_extractor(extractor, weights or None)  # what is wrong with it is said before anything is drawn
     if kind == "model" and not reference.endswith(".npz"):
         tok = load_tokenizer(tokenizer_of(rest, load_transformer(rest)))
         real = first(open_pictures(reference, tok.config), reference_count)
     else: tok, real = None, limited(open_source(reference, Path(out), reference_count, size), reference_count, size, resize)
-    drawn = open_source(images, Path(out), count, size, seed=seed, cfg_scale=cfg_scale, temperature=temperature)
-    if texts == images: known = own_texts(drawn)
-    report(limited(drawn, None if kind == "model" else count, size, resize), real, out, tok, written, known, eyes, judge, f"{images} against {reference}", seed,
+    shown = open_source(images, Path(out), count, size, seed=seed, cfg_scale=cfg_scale, temperature=temperature)
+    if texts == images: known = own_texts(shown)
+    report(shown if kind == "model" else limited(shown, count, size, resize), real, out, tok, written, known, eyes, judge, f"{images} against {reference}", seed,
         extractor=extractor, weights=weights or None, cache=Path(out)/"features")
     print(f"report.html and report.json are in {out}")

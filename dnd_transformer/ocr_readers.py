@@ -49,7 +49,7 @@ def kept_calibration(
     path:str|Path, # A JSON file
 )->dict: # See `calibrate`
     "The calibration in `path` if it is this reader's, otherwise a new one, which is kept there."
-    if not Path(path).is_file() or load_json(path)["reader"] != describe(reader): save_json(calibrate(reader), path)
+    if not Path(path).is_file() or load_json(path).get("reader") != describe(reader): save_json(calibrate(reader), path)
     return load_json(path)
 
 # %% ../nbs/10_ocr_readers.ipynb #c014

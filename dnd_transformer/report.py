@@ -139,8 +139,8 @@ def language_part(
         *(row(name.replace("_", " "), p, None) for name,p in result["scale"].items() if name != "truth")]
     return result, [html_text("Is it language?", "h2"), html_table(rows),
         html_text(f"{result['images']} images, {result['empty']} read as empty, {result['no_letters']} without a letter; {result['language_model']}. {reader_sentence(calibration)}"),
-        *(html_text(f"Note: {note}.") for note in result["warnings"]), html_text("The most surprising readings:"),
-        html_table(result["most_surprising"])]
+        *(html_text(f"Note: {note}.") for note in result["warnings"]),
+        *([html_text("The most surprising readings:"), html_table(result["most_surprising"])] if result["most_surprising"] else [])]
 
 # %% ../nbs/11_report.ipynb #c023
 STYLE = """body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em;line-height:1.4}table{border-collapse:collapse;margin:1em 0}
@@ -167,9 +167,9 @@ def report(
     if texts is not None: pair_up(list(TextImages(images).places), texts)
     legible, reading = reader is not None and tok is not None and knows_texts(reference), truth is not None or texts is not None
     out.mkdir(parents=True, exist_ok=True)
+    parts = dict(fidelity=fidelity_part(shown, originals, out, seed=seed, **how))
     own = kept_calibration(reader, out/"calibration.json") if legible or reading else None
     read = read_images(images, reader, out/"read") if reading else None
-    parts = dict(fidelity=fidelity_part(shown, originals, out, seed=seed, **how))
     if texts is not None: parts["rocr"] = reading_part(images, texts, read, own, out)
     if tok is not None: parts["tokenizer"] = tokenizer_part(tok, reference, out, reader if legible else None, calibration=own, seed=seed, **how)
     if truth is not None: parts["ppl_ocr"] = language_part(read, truth, own, lm, seed)

@@ -23,7 +23,7 @@ from .core import atomic_path, bootstrap_interval, load_json, machine, save_json
 from .data import load_font, wrap_words
 from .evaluation_sets import FolderImages, ImageSet, image_files, open_set
 from .ocr import Reader, edit_counts, image_arrays, rouge_pair
-from .ocr_readers import calibrate
+from .ocr_readers import calibrate, kept_calibration
 from .own_data import describe, open_image
 from .tokenizer import Tokenizer
 
@@ -94,6 +94,7 @@ class TextImages:
     "Pictures of text by key, loaded one at a time: a folder, an `.npz`, a tensor or a data set."
     def __init__(self,
         source, # See `image_files`, an `.npz` with `arr_0`, `(n, c, H, W)` in [-1, 1], a data set of `(image, label)`, or an `ImageSet`
+        limit:int|None=None, # Take the first so many (default: all)
     ):
         if str(source).endswith(".npz"): source = open_set(source)
         self.source,self.root = source,None
@@ -103,6 +104,8 @@ class TextImages:
         elif isinstance(source, FolderImages): self._keep({Path(f): i for i,f in enumerate(source.files[:len(source)])})
         else: self.places = {str(i): i for i in range(len(source))}
         if not self.places: raise ValueError("there is nothing to read: pass at least one image")
+        if limit is not None and not 1 <= limit <= len(self.places): raise ValueError(f"there are {len(self.places)} images, {limit} are asked for: take from 1 to {len(self.places)} of them")
+        self.places = dict(list(self.places.items())[:limit])
 
     def _keep(self, files):
         "Keys of files, from path to place."
@@ -296,10 +299,11 @@ def rocr(
     out.mkdir(parents=True, exist_ok=True)
     _read_all(source, pairs, reader, out, _claim(out, identity))
     lines, kept = out/"readings.jsonl", out/"calibration.json"
-    if not kept.is_file(): save_json(calibration or calibrate(reader), kept)
+    if calibration: save_json(calibration, kept)
+    own = calibration or kept_calibration(reader, kept)
     with atomic_path(out/"worst.png") as part: worst_sheet(source, read_lines(lines)).save(part, format="PNG")
     write_texts([row["read"] for row in read_lines(lines)], out/"predictions.json")
-    result = dict(**identity, **summarize(read_lines(lines)), calibration=load_json(kept), made=machine(reader.device))
+    result = dict(**identity, **summarize(read_lines(lines)), calibration=own, made=machine(reader.device))
     save_json(result, out/"scores.json")
     return result
 
@@ -322,9 +326,10 @@ def read_images(
     images, # See `TextImages`
     reader:Reader, # See `make_reader`
     out:str|Path, # Receives `readings.jsonl`; the same folder continues an interrupted run
+    limit:int|None=None, # Read the first so many (default: all)
 )->dict[str,str]: # What was read in each image, by key; empty where nothing was found
     "Read every image, and keep what was read."
-    source, out = TextImages(images), Path(out)
+    source, out = TextImages(images, limit), Path(out)
     pairs = dict.fromkeys(source.places)
     identity = _identity(source, pairs, reader)
     out.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ __all__ = ['world_size', 'rank', 'processes', 'my_share', 'sum_over_ranks', 'mea
            'whole', 'as_sharded']
 
 # %% ../nbs/00_distributed.ipynb #c002
-import os
+import os, time
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -43,7 +43,9 @@ def processes(
     try:
         yield device
         dist.barrier()  # whoever leaves first closes connections that others may still use
-    finally: dist.destroy_process_group()
+    finally:
+        dist.destroy_process_group()
+        time.sleep(.3)  # gloo's threads need the interpreter to let go of their last tensors: if it closes first, the process aborts
 
 # %% ../nbs/00_distributed.ipynb #c008
 def my_share(

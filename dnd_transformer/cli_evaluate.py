@@ -66,10 +66,11 @@ def limited(
     count:int|None, # The first so many (default: all)
     size:str="", # Resize to this, such as "256" or "16x72" (default: leave as they are)
     resize:str="adm", # How
+    what:str="images", # How errors call it
 )->ImageSet|Path|Dataset: # For `open_set`
     "The images of a folder or an `.npz`; a data set has its count and size already."
     if resize != "adm" and not size: raise ValueError(f"--resize {resize} says how to get to a size: give --size too, or leave it out")
-    return open_set(source, limit=count, size=picture_size(size), how=resize) if isinstance(source, Path) and (count is not None or size) else source
+    return open_set(source, what, count, picture_size(size), resize) if isinstance(source, Path) and (count is not None or size) else source
 
 # %% ../nbs/12_cli_evaluate.ipynb #c009
 EVALUATIONS = {}
@@ -106,6 +107,7 @@ def text_table(
     widths = [max(map(len, column)) for column in zip(*cells)]
     return "\n".join("  ".join(f"{c:<{w}}" if not i else f"{c:>{w}}" for i,(c,w) in enumerate(zip(line, widths))) for line in cells)
 
+# %% ../nbs/12_cli_evaluate.ipynb #c014
 @evaluation("images", "reference")
 def evaluate_fid(
     images:str, # Folder, .npz, data set, model:NAME, or tokenizer:NAME for reconstructions of the reference at each depth
@@ -126,20 +128,19 @@ def evaluate_fid(
     "FID, IS, KID, precision and recall, with the noise floor."
     how = dict(extractor=extractor, weights=weights or None, cache=Path(out)/"features", seed=seed, batch_size=batch_size, workers=workers)
     if images.startswith("model:"): load_extractor(extractor, weights or None)  # what is wrong with it is said before anything is drawn
-    opened = lambda source, what, n: open_set(source, what, n if isinstance(source, Path) else None, picture_size(size), resize)
-    ref = opened(open_source(reference, Path(out), reference_count, size), "reference", reference_count)
+    ref = limited(open_source(reference, Path(out), reference_count, size), reference_count, size, resize, "reference")
     kind, _, rest = images.partition(":")
     if kind == "tokenizer":
         results = reconstruction_fidelity(load_tokenizer(rest), ref, **how)
         print(text_table([dict(codes=r["depth"], **{k: v for k,v in r["scores"].items() if not k.endswith("_std")}) for r in results]))
     else:
         drawn = open_source(images, Path(out), count, size, seed=seed, cfg_scale=cfg_scale, temperature=temperature)
-        results = fidelity(opened(drawn, "images", None if kind == "model" else count), ref, **how)
+        results = fidelity(limited(drawn, None if kind == "model" else count, size, resize), ref, **how)
         print(text_table(fidelity_rows(results)))
     save_json(results, Path(out)/"fid.json")
     print(f"everything that these depend on is in {Path(out)/'fid.json'}")
 
-# %% ../nbs/12_cli_evaluate.ipynb #c015
+# %% ../nbs/12_cli_evaluate.ipynb #c018
 def texts_of(
     source:str, # A file of texts, or a data set that knows them
 ): # As `read_texts` gives them
@@ -153,6 +154,7 @@ def check_count(
     "Refuse to take a part of images that have their texts elsewhere."
     if count is not None and Path(images).exists(): raise ValueError(f"--count would take images of {images} without regard to their texts: leave it out, or give a folder with fewer images")
 
+# %% ../nbs/12_cli_evaluate.ipynb #c021
 @evaluation("images", "truth")
 def evaluate_rocr(
     images:str, # Folder of images, data set, or tokenizer:NAME for reconstructions of a data set at each depth
@@ -178,7 +180,7 @@ def evaluate_rocr(
         known = isinstance(source, Dataset) and truth == images
         print(rocr_table(rocr(source, None if known else texts_of(truth), eyes, out)))
 
-# %% ../nbs/12_cli_evaluate.ipynb #c018
+# %% ../nbs/12_cli_evaluate.ipynb #c024
 UNSEEN = {"words": lambda: vocabulary(docs_text(), n=1500)[500:], "phrases": lambda: phrases(held_out(sentences(docs_text()))[1])}
 
 def open_language_model(
@@ -202,7 +204,7 @@ def list_of(
     "The texts alone."
     return list(texts.values()) if isinstance(texts, dict) else list(texts)
 
-# %% ../nbs/12_cli_evaluate.ipynb #c021
+# %% ../nbs/12_cli_evaluate.ipynb #c027
 @evaluation("images", "truth")
 def evaluate_ppl_ocr(
     images:str, # Folder, .npz, data set or model:NAME
@@ -224,7 +226,7 @@ def evaluate_ppl_ocr(
     save_json(result, Path(out)/"ppl-ocr.json")
     print(ppl_table(result))
 
-# %% ../nbs/12_cli_evaluate.ipynb #c024
+# %% ../nbs/12_cli_evaluate.ipynb #c030
 @evaluation("images", "reference")
 def evaluate_report(
     images:str, # Folder, .npz, data set or model:NAME
@@ -257,7 +259,7 @@ def evaluate_report(
     if kind == "model" and not reference.endswith(".npz"):
         tok = load_tokenizer(tokenizer_of(rest, load_transformer(rest)))
         real = first(open_pictures(reference, tok.config), reference_count)
-    else: tok, real = None, limited(open_source(reference, Path(out), reference_count, size), reference_count, size, resize)
+    else: tok, real = None, limited(open_source(reference, Path(out), reference_count, size), reference_count, size, resize, "reference")
     shown = open_source(images, Path(out), count, size, seed=seed, cfg_scale=cfg_scale, temperature=temperature)
     if texts == images: known = own_texts(shown)
     report(shown if kind == "model" else limited(shown, count, size, resize), real, out, tok, written, known, eyes, judge, f"{images} against {reference}", seed,

@@ -18,7 +18,6 @@ from einops import rearrange
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import pad as fill
 
 # %% ../nbs/00_core.ipynb #c005
 def set_seed(
@@ -155,12 +154,11 @@ def image_grid(
     pad:int=2, # Grey pixels between images
 )->Image.Image:
     "One picture with all `images`, row by row."
+    from torchvision.utils import make_grid  # more than a second, which a command without pictures need not wait
     if not len(images): raise ValueError("there is nothing to show: pass at least one image")
-    ncol, cells = min(ncol, len(images)), fill(to_uint8(images.detach().cpu()), (pad, 0, pad, 0), value=128)
-    cells = fill(cells, (0, 0, 0, 0, 0, 0, 0, -len(cells) % ncol), value=128)
-    grid = fill(rearrange(cells, "(row col) c h w -> c (row h) (col w)", col=ncol), (0, pad, 0, pad), value=128)
-    grid = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2).expand(3, -1, -1)
-    return Image.fromarray(rearrange(grid, "c h w -> h w c").contiguous().numpy())
+    grid = make_grid(to_uint8(images.detach().cpu()), nrow=ncol, padding=pad, pad_value=128)
+    grid = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return Image.fromarray(rearrange(grid, "c h w -> h w c").numpy())
 
 # %% ../nbs/00_core.ipynb #c037
 def show_images(

@@ -45,7 +45,7 @@ def processes(
         dist.barrier()  # whoever leaves first closes connections that others may still use
     finally:
         dist.destroy_process_group()
-        time.sleep(.3)  # gloo's threads need the interpreter to let go of their last tensors: if it closes first, the process aborts
+        time.sleep(.3)  # rarely, a process aborted as it ended; gloo's threads need the interpreter to free their last tensors, and now have time for it
 
 # %% ../nbs/00_distributed.ipynb #c008
 def my_share(
@@ -75,6 +75,7 @@ def mean_over_ranks(
     dist.all_reduce(stacked)
     return dict(zip(values, stacked.unbind()))
 
+# %% ../nbs/00_distributed.ipynb #c014
 def from_rank_0(
     x, # A tensor, or anything that pickle can hold; only that of rank 0 counts
 ):
@@ -94,7 +95,7 @@ def from_all_ranks(
     dist.all_gather_object(box, x)
     return box
 
-# %% ../nbs/00_distributed.ipynb #c014
+# %% ../nbs/00_distributed.ipynb #c017
 def whole(
     x:Tensor, # A tensor, or a slice of one
 )->Tensor: # On the CPU; all processes must ask

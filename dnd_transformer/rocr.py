@@ -285,6 +285,7 @@ def own_texts(
     name = f"folder {Path(dataset).name}" if isinstance(dataset, (str, Path)) else type(dataset).__name__
     raise ValueError(f"{name} does not say what is written on its images: give the texts")
 
+# %% ../nbs/10_rocr.ipynb #c039
 def rocr(
     images, # See `TextImages`: a folder, a tensor or a data set
     texts, # See `read_texts`; None: the data set knows
@@ -307,7 +308,7 @@ def rocr(
     save_json(result, out/"scores.json")
     return result
 
-# %% ../nbs/10_rocr.ipynb #c042
+# %% ../nbs/10_rocr.ipynb #c045
 def rocr_table(
     result:dict, # From `rocr` or `score_predictions`
 )->str: # A few lines for a terminal
@@ -321,7 +322,7 @@ def rocr_table(
     if c: rows += [f"read by {result['reader']}, which on {c['pictures']} clean {'strips' if c['clean'] == 'line' else 'pages'} has ROUGE-L {c['rougeL']:.3f}, CER {c['cer']:.4f}"]
     return "\n".join(rows)
 
-# %% ../nbs/10_rocr.ipynb #c045
+# %% ../nbs/10_rocr.ipynb #c048
 def read_images(
     images, # See `TextImages`
     reader:Reader, # See `make_reader`
@@ -336,7 +337,7 @@ def read_images(
     _read_all(source, pairs, reader, out, _claim(out, identity))
     return {row["image"]: row["read"] for row in read_lines(out/"readings.jsonl")}
 
-# %% ../nbs/10_rocr.ipynb #c058
+# %% ../nbs/10_rocr.ipynb #c061
 class Decoded(Dataset):
     "A data set as a tokenizer gives it back; items are `(image, label)`."
     def __init__(self,

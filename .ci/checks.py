@@ -45,7 +45,7 @@ assert Path(dnd_transformer.__file__).is_relative_to(sys.argv[1]), f"imported fr
 for m in pkgutil.walk_packages(dnd_transformer.__path__, "dnd_transformer."):
     if not m.name.endswith("._modidx"): importlib.import_module(m.name)
 
-from dnd_transformer.checkpoints import load_transformer
+from dnd_transformer.models.checkpoints import load_transformer
 model = load_transformer("words")
 assert not model.training and sum(p.numel() for p in model.parameters()) > 0
 """
@@ -82,11 +82,18 @@ def unchanged(cmd, folder, pattern):
     if diff: raise Failed(f"{cmd} changed: {', '.join(diff)}\nLook at `git diff`, and commit what it made.")
 
 
+def module_of(path):
+    "The module that a notebook makes, as a path without suffix such as `toolbox/files`, or None."
+    found = re.search(r"^#\\| *default_exp ([\\w.]+)", "".join(code_of(path)), re.M)
+    return found and found[1].replace(".", "/")
+
+
 def check_export():
     unchanged("nbdev_export", PACKAGE, "*.py")
     # nbdev_export never deletes a module whose notebook was renamed or removed
-    known = {p.stem.partition("_")[2] for p in notebooks()} | {"__init__", "_modidx"}
-    orphans = [p.name for p in PACKAGE.glob("*.py") if p.stem not in known]
+    known = {PACKAGE/f"{m}.py" for p in notebooks() if (m := module_of(p))}
+    own = {PACKAGE/"_modidx.py", *PACKAGE.rglob("__init__.py")}
+    orphans = [str(p.relative_to(TOP)) for p in PACKAGE.rglob("*.py") if p not in known | own]
     if orphans: raise Failed(f"no notebook makes {', '.join(orphans)}: delete it, or bring its notebook back")
 
 

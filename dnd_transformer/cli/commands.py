@@ -90,7 +90,7 @@ def dnd_demo(
     device:str="", # cpu or cuda (default: cuda if there is one)
 ):
     "Train a tokenizer and a transformer on 500 drawn words, draw words, and read them with OCR."
-    from dnd_transformer.demo import demo, demo_table  # with all of the training, which the other commands need not wait for
+    from dnd_transformer.cli.demo import demo, demo_table  # with all of the training, which the other commands need not wait for
     metrics = demo(out, seed, quick, check_device(device))
     print(f"\n{demo_table(metrics)}\n\n{sum(metrics['seconds'].values()):.0f} s; models, pictures and metrics.json are in {out}")
 

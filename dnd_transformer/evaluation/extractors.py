@@ -23,7 +23,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 
 from ..toolbox.files import default_device, lookup
-from ..toolbox.own_pictures import optional
+from ..toolbox.files import optional
 
 # %% ../../nbs/evaluation/extractors.ipynb #c005
 class RandomConv(torch_fidelity.FeatureExtractorBase):

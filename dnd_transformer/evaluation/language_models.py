@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ..toolbox.files import default_device
-from ..toolbox.own_pictures import optional
+from ..toolbox.files import optional
 from ..perplexity import LanguageModel
 from .readers import load_network
 

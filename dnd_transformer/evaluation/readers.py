@@ -17,7 +17,7 @@ from PIL import Image
 from ..toolbox.files import load_json, lookup, save_json
 from ..toolbox.run_folder import describe
 from ..toolbox.batches import stack
-from ..toolbox.own_pictures import optional
+from ..toolbox.files import optional
 from ..pictures import TextPages, WordImages
 from ..ocr import RapidReader, Reader, ocr_scores
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['set_seed', 'default_device', 'autocast', 'machine', 'atomic_path', 'save_json', 'load_json', 'config_from', 'lookup',
-           'count_params']
+           'count_params', 'optional']
 
 # %% ../../nbs/toolbox/files.ipynb #c002
-import json, os, platform, random, tempfile
+import importlib, json, os, platform, random, tempfile
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -113,3 +113,12 @@ def count_params(
 )->int:
     "Number of parameters of `model`; a tensor used twice counts once."
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+# %% ../../nbs/toolbox/files.ipynb #c902
+def optional(
+    module:str, # To import
+    extra:str, # The extra of this package that brings it
+):
+    "Import an optional module, or say how to get it."
+    try: return importlib.import_module(module)
+    except ImportError as e: raise ImportError(f"{module} is not installed, this needs it: pip install 'dnd-transformer[{extra}]'") from e

@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-
-
 # %% ../nbs/course/07_blocks.ipynb #c005
 class RMSNorm(nn.Module):
     "Scale vectors to unit mean square, in float32."

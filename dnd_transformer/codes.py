@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .toolbox.files import atomic_path, load_json, save_json
 from .toolbox.processes import from_all_ranks, from_rank_0, rank, world_size
 from .toolbox.run_folder import describe, fingerprint
-from .toolbox.batches import one_sentence
+from .toolbox.batches import clear_errors
 from .tokenizer import Tokenizer
 
 # %% ../nbs/course/06_codes.ipynb #c008
@@ -87,7 +87,7 @@ def _finish(folder, manifest, n_shards):
 def _encode(tok, part, num_classes, batch_size, workers, bar):
     device, codes, labels = next(tok.parameters()).device, [], []
     loader = DataLoader(part, batch_size, num_workers=workers, generator=torch.Generator(), pin_memory=device.type == "cuda")
-    for images, y in one_sentence(loader):
+    for images, y in clear_errors(loader):
         codes.append(tok.encode(images.to(device, non_blocking=True)).cpu().numpy().astype(code_dtype(tok.config.codebook_size)))
         labels.append(y.numpy())
         bar.update(len(y))

@@ -153,13 +153,13 @@ def _level(
     level.attn = nn.ModuleList([AttnBlock(b) for b in widths[1:]] if attention else [])
     return level
 
-def _run_level(level, x, recompute):
+def _run_level(level, x, activation_checkpointing):
     def _blocks(x):
         for i,block in enumerate(level.block):
             x = block(x)
             if level.attn: x = level.attn[i](x)
         return x
-    return checkpoint(_blocks, x, use_reentrant=False) if recompute and torch.is_grad_enabled() else _blocks(x)
+    return checkpoint(_blocks, x, use_reentrant=False) if activation_checkpointing and torch.is_grad_enabled() else _blocks(x)
 
 class Middle(nn.Module):
     "Block, attention, block at the coarsest level."
@@ -182,7 +182,7 @@ class Encoder(nn.Module):
         c:TokenizerConfig, # Widths and depths
     ):
         super().__init__()
-        self.recompute = False
+        self.activation_checkpointing = False
         widths = [c.channels*m for m in (1, *c.multipliers)]
         last = len(c.multipliers)-1
         self.conv_in = nn.Conv2d(c.image_channels*c.patch**2, c.channels, 3, padding=1)
@@ -201,7 +201,7 @@ class Encoder(nn.Module):
         "Run down the levels."
         x = self.conv_in(x)
         for level in self.down:
-            x = _run_level(level, x, self.recompute)
+            x = _run_level(level, x, self.activation_checkpointing)
             if hasattr(level, "downsample"): x = level.downsample(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
@@ -212,7 +212,7 @@ class Decoder(nn.Module):
         c:TokenizerConfig, # Widths and depths
     ):
         super().__init__()
-        self.recompute = False
+        self.activation_checkpointing = False
         widths = [c.channels*m for m in c.multipliers]
         self.conv_in,self.mid = nn.Conv2d(c.z_channels, widths[-1], 3, padding=1), Middle(widths[-1])
         self.up = nn.ModuleList()
@@ -229,7 +229,7 @@ class Decoder(nn.Module):
         "Run up the levels, coarsest first."
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
-            x = _run_level(level, x, self.recompute)
+            x = _run_level(level, x, self.activation_checkpointing)
             if hasattr(level, "upsample"): x = level.upsample(x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
@@ -251,11 +251,11 @@ class Tokenizer(nn.Module):
         self.quant_conv,self.post_quant_conv = nn.Conv2d(c.z_channels, c.dim, 1), nn.Conv2d(c.dim, c.z_channels, 1)
         self.quantizer = ResidualQuantizer(c.dim, c.codebook_size, c.depth, c.shared_codebook, c.decay, c.revive)
 
-    def recompute(self,
+    def activation_checkpointing(self,
         on:bool=True, # False: keep them
     )->"Tokenizer":
         "In training, forget the inner results of each level and compute them again: less memory, more time."
-        self.encoder.recompute = self.decoder.recompute = on
+        self.encoder.activation_checkpointing = self.decoder.activation_checkpointing = on
         return self
 
     def features(self,

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TOKENIZER_TRAININGS', 'pixel_loss', 'Perceptual', 'PatchDiscriminator', 'hinge_loss', 'adaptive_weight',
-           'TokenizerTraining', 'Judges', 'average_gradients', 'training_step', 'train_tokenizer', 'evaluate_tokenizer']
+           'TokenizerTraining', 'Losses', 'average_gradients', 'tokenizer_step', 'train_tokenizer',
+           'evaluate_tokenizer']
 
 # %% ../nbs/course/05_tokenizer_training.ipynb #c002
 import warnings
@@ -124,7 +125,7 @@ class TokenizerTraining:
     adversarial_start:int=0 # First step at which it counts; before it the discriminator is not trained either
     ema_decay:float=0. # Of the average of the weights, at most; 0: no average (ours)
     kmeans:int=0 # Rounds of k-means on the first batch before training; 0: revival alone (as released)
-    recompute:bool=False # Forget inner results of each block and compute them again: less memory, more time
+    activation_checkpointing:bool=False # Forget inner results of each block and compute them again: less memory, more time
     clip:float=1. # Largest norm of the gradient (ours)
     seed:int=0 # Of the order of the images
 
@@ -136,7 +137,7 @@ TOKENIZER_TRAININGS = {
 }
 
 # %% ../nbs/course/05_tokenizer_training.ipynb #c028
-class Judges:
+class Losses:
     "Everything that looks at reconstructions: pixels, features, and a discriminator that learns."
     def __init__(self,
         config:TokenizerConfig, # Channels of the images
@@ -202,10 +203,10 @@ def average_gradients(
     sum_over_ranks(*grads)
 
 # %% ../nbs/course/05_tokenizer_training.ipynb #c031
-def training_step(
+def tokenizer_step(
     net:nn.Module, # A tokenizer in training mode, wrapped for several processes or not
     optimizer:torch.optim.Optimizer, # Over its parameters
-    judges:Judges, # The losses
+    judges:Losses, # The losses
     images:Tensor, # `(b, c, H, W)` in [-1, 1]
     adversarial:bool=True, # Whether the discriminator, if there is one, counts already
 )->dict[str,Tensor]: # Losses, and the perplexity of each depth's codes
@@ -235,9 +236,9 @@ def train_tokenizer(
 )->RunLog: # Losses and perplexities over the steps
     "Train `tok` on the images of `dataset`; it ends in evaluation mode, with averaged weights if there is an average."
     device = torch.device(device or next(tok.parameters()).device)
-    tok.to(device).train().recompute(settings.recompute)
+    tok.to(device).train().activation_checkpointing(settings.activation_checkpointing)
     net = DistributedDataParallel(tok, [device] if device.type == "cuda" else None, broadcast_buffers=False) if world_size() > 1 else tok
-    optimizer, judges = torch.optim.Adam(tok.parameters(), settings.lr, settings.betas), Judges(tok.config, settings, device)
+    optimizer, judges = torch.optim.Adam(tok.parameters(), settings.lr, settings.betas), Losses(tok.config, settings, device)
     state, ema = dict(tokenizer=tok, optimizer=optimizer, judges=judges), WeightEMA(tok, settings.ema_decay) if settings.ema_decay else None
     if ema: state["ema"] = ema
     def _data(start): return load_batches(dataset, settings.batch_size, settings.seed, start, workers)
@@ -245,7 +246,7 @@ def train_tokenizer(
         with torch.no_grad(): tok.quantizer.kmeans_start(tok.features(next(_data(0))[0].to(device)), settings.kmeans)
     def _step(i, batch):
         set_lr(optimizer, lr_at(i, settings.steps, settings.lr, settings.warmup, settings.final_lr))
-        result = training_step(net, optimizer, judges, batch[0].to(device, non_blocking=True), i >= settings.adversarial_start)
+        result = tokenizer_step(net, optimizer, judges, batch[0].to(device, non_blocking=True), i >= settings.adversarial_start)
         if ema: ema.update(tok)
         return result
     def _evaluate():

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRANSFORMER_TRAININGS', 'check_data', 'TransformerTraining', 'param_groups', 'make_optimizer', 'DepthLosses',
-           'training_step', 'validation_loss', 'known_labels', 'wrap', 'unsharded', 'TrainState', 'train_transformer']
+           'transformer_step', 'validation_loss', 'known_labels', 'wrap', 'unsharded', 'TrainState',
+           'train_transformer']
 
 # %% ../nbs/course/09_training.ipynb #c002
 from contextlib import contextmanager, nullcontext
@@ -55,7 +56,7 @@ class TransformerTraining:
     ema_decay:float=.9999 # Of the average of the weights, at most; 0: no average (ours)
     seed:int=0 # Of the order of the images
     accumulate:int=1 # Split each process's share of the batch into so many parts, to fit into memory
-    recompute:bool=False # Forget inner results of each block and compute them again: less memory, more time
+    activation_checkpointing:bool=False # Forget inner results of each block and compute them again: less memory, more time
     compile:bool=False # Let `torch.compile` fuse kernels
     parallel:str="ddp" # With several processes: "ddp" copies the model to each, "fsdp" gives each a slice of every weight
 
@@ -101,7 +102,7 @@ def _sync(losses, on):  # gradients travel between processes with the last part 
     if hasattr(losses, "set_requires_gradient_sync"): losses.set_requires_gradient_sync(on)
     return nullcontext() if on or not hasattr(losses, "no_sync") else losses.no_sync()
 
-def training_step(
+def transformer_step(
     losses:nn.Module, # `DepthLosses` of a model in training mode, wrapped or not
     optimizer:torch.optim.Optimizer, # From `make_optimizer`
     codes:Tensor, # `(b, h, w, depth)` integers, on the model's device
@@ -149,11 +150,11 @@ def known_labels(
 # %% ../nbs/course/09_training.ipynb #c023
 def wrap(
     model:DnDTransformer, # In its place already
-    settings:TransformerTraining, # `parallel`, `recompute` and `compile`
+    settings:TransformerTraining, # `parallel`, `activation_checkpointing` and `compile`
     device:torch.device, # Of this process
 )->nn.Module: # Gives the depth losses
     "The losses of `model`, spread over the processes and compiled as `settings` say."
-    losses, model.recompute = DepthLosses(model), settings.recompute
+    losses, model.activation_checkpointing = DepthLosses(model), settings.activation_checkpointing
     if settings.parallel not in ("ddp", "fsdp"): raise ValueError(f"parallel {settings.parallel!r} is unknown: choose ddp or fsdp")
     if world_size() > 1 and settings.parallel == "fsdp":
         mesh = init_device_mesh(device.type, (world_size(),))
@@ -215,7 +216,7 @@ def train_transformer(
     def _step(i, batch):
         set_lr(optimizer, lr_at(i, settings.steps, settings.lr, settings.warmup, settings.final_lr))
         codes, labels = (x.to(device, non_blocking=True) for x in batch)
-        result = training_step(losses, optimizer, codes, known_labels(labels, model), settings)
+        result = transformer_step(losses, optimizer, codes, known_labels(labels, model), settings)
         if ema: ema.update(model)
         return result
     def _evaluate():

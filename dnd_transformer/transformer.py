@@ -114,7 +114,7 @@ class DnDTransformer(nn.Module):
     ):
         super().__init__()
         c = self.config = config
-        self.recompute = False  # In training, forget each block's inner results and compute them again: less memory, more time
+        self.activation_checkpointing = False  # In training, forget each block's inner results and compute them again: less memory, more time
         self.cls_embedding = LabelEmbedding(c.num_classes, c.dim, c.class_dropout)
         self.tok_embeddings,self.dropout = nn.Embedding(c.codebook_size, c.dim), nn.Dropout(c.token_dropout)
         self.layers = nn.ModuleList([Block(c) for _ in range(c.n_layer)])
@@ -145,7 +145,7 @@ class DnDTransformer(nn.Module):
         "Run all layers; at each head let `pick` see the logits and feed its code back."
         heads = {layer: k for k,layer in enumerate(self.config.head_layers)}
         for i,block in enumerate(self.layers):
-            h = checkpoint(block, h, rope, use_reentrant=False) if self.recompute and self.training else block(h, rope, cache and cache[i])
+            h = checkpoint(block, h, rope, use_reentrant=False) if self.activation_checkpointing and self.training else block(h, rope, cache and cache[i])
             if i not in heads: continue
             k = heads[i]
             code = pick(k, self.output[min(k, len(self.output)-1)](self.norm[k](h)))

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ..toolbox.files import lookup, machine, save_json, set_seed
 from ..toolbox.images import image_grid
-from ..toolbox.processes import PATIENCE, processes, rank, whole
+from ..toolbox.processes import PATIENCE, full_tensor, processes, rank
 from ..pictures import make_dataset
 from ..tokenizer import TOKENIZERS, Tokenizer, TokenizerConfig
 from ..tokenizer_training import TOKENIZER_TRAININGS, evaluate_tokenizer
@@ -103,7 +103,7 @@ def finish(
     **info, # More entries for `config.json`
 )->None:
     "Save the trained model as one folder that `load_tokenizer` or `load_transformer` opens."
-    weights = {k: whole(v) for k,v in model.state_dict().items()}
+    weights = {k: full_tensor(v) for k,v in model.state_dict().items()}
     if rank() > 0: return
     plain = fresh(model.config)
     plain.load_state_dict(weights)
@@ -127,7 +127,7 @@ def dnd_train_tokenizer(
     adversarial_start:int|None=None, # First step at which it counts (default: 0)
     ema_decay:float|None=None, # Of the average of the weights, 0 is off (default: 0)
     kmeans:int|None=None, # Rounds of k-means on the first batch before training (default: 0, dead codes are revived anyway)
-    recompute:bool=False, # Less memory, more time
+    activation_checkpointing:bool=False, # Less memory, more time
     augment:str="none", # none, flip or ten-crop
     valid:str="", # Pictures that are not trained on, named like data (default: none)
     save_every:int=1000, # Steps between checkpoints
@@ -142,7 +142,7 @@ def dnd_train_tokenizer(
     config = override(lookup(TOKENIZERS, preset, "preset"), depth=depth, codebook_size=codebook_size, image_channels=channels,
         resolution=picture_size(size))
     settings = override(TOKENIZER_TRAININGS.get(preset, TOKENIZER_TRAININGS["released"]), steps=steps, batch_size=batch_size, lr=lr, pixel_loss=pixel_loss, perceptual_weight=perceptual_weight,
-        adversarial_weight=adversarial_weight, adversarial_start=adversarial_start, ema_decay=ema_decay, kmeans=kmeans, recompute=recompute or None, seed=seed)
+        adversarial_weight=adversarial_weight, adversarial_start=adversarial_start, ema_decay=ema_decay, kmeans=kmeans, activation_checkpointing=activation_checkpointing or None, seed=seed)
     with processes(check_device(device)) as where:
         set_seed(seed)
         images, folder = open_pictures(data, config, augment), Path(out)
@@ -233,7 +233,7 @@ def dnd_train(
     class_dropout:float|None=None, # Share of labels replaced by "no class" (default: .1 with classes)
     ema_decay:float|None=None, # Of the average of the weights, 0 is off (default: the preset's)
     accumulate:int|None=None, # Split each process's share of the batch into so many parts (default: 1)
-    recompute:bool=False, # Less memory, more time
+    activation_checkpointing:bool=False, # Less memory, more time
     compile:bool=False, # Let torch.compile fuse kernels
     parallel:str|None=None, # ddp: a copy of the model on each GPU; fsdp: a slice of every weight (default: ddp)
     valid:str="", # Folder of codes that are not trained on (default: none)
@@ -245,7 +245,7 @@ def dnd_train(
 ):
     "Train a DnD-Transformer on codes; with several GPUs: torchrun --nproc_per_node 8 --no-python dnd-train ..."
     settings = override(TRANSFORMER_TRAININGS[preset] if preset in TRANSFORMER_TRAININGS else TransformerTraining(), steps=steps, batch_size=batch_size, lr=lr, warmup=warmup,
-        ema_decay=ema_decay, accumulate=accumulate, recompute=recompute or None, compile=compile or None, parallel=parallel, seed=seed)
+        ema_decay=ema_decay, accumulate=accumulate, activation_checkpointing=activation_checkpointing or None, compile=compile or None, parallel=parallel, seed=seed)
     with processes(check_device(device)) as where:
         set_seed(seed)
         tok, folder = load_tokenizer(tokenizer, device=where) if tokenizer else None, Path(out)

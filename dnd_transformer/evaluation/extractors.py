@@ -22,8 +22,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 
-from ..toolbox.files import default_device, lookup
-from ..toolbox.files import optional
+from ..toolbox.files import default_device, lookup, optional
 
 # %% ../../nbs/evaluation/extractors.ipynb #c005
 class RandomConv(torch_fidelity.FeatureExtractorBase):

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..toolbox.files import load_json, lookup
 from ..toolbox.images import BadImage, center_crop, height_width, open_image, to_uint8
 from ..toolbox.run_folder import describe
-from ..toolbox.batches import one_sentence
+from ..toolbox.batches import clear_errors
 from ..toolbox.own_pictures import ENDINGS, find_files
 
 # %% ../../nbs/evaluation/image_sets.ipynb #c005
@@ -75,7 +75,7 @@ class ImageSet(Dataset):
     ): # Iterator over `(b, 3, H, W)` uint8
         "The images in order, in batches."
         part = Subset(self, range(start, len(self))) if start else self
-        return one_sentence(DataLoader(part, batch_size, num_workers=workers, generator=torch.Generator()))
+        return clear_errors(DataLoader(part, batch_size, num_workers=workers, generator=torch.Generator()))
 
 # %% ../../nbs/evaluation/image_sets.ipynb #c010
 def set_record(

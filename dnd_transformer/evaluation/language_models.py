@@ -14,8 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from ..toolbox.files import default_device
-from ..toolbox.files import optional
+from ..toolbox.files import default_device, optional
 from ..perplexity import LanguageModel
 from .readers import load_network
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ..toolbox.files import load_json, lookup, save_json
+from ..toolbox.files import load_json, lookup, optional, save_json
 from ..toolbox.run_folder import describe
 from ..toolbox.batches import stack
-from ..toolbox.files import optional
-from ..pictures import TextPages, WordImages
+from ..toolbox.text import TextPages
+from ..pictures import WordImages
 from ..ocr import RapidReader, Reader, ocr_scores
 
 # %% ../../nbs/evaluation/readers.ipynb #c005

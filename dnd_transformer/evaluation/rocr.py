@@ -22,7 +22,7 @@ from ..toolbox.files import atomic_path, load_json, machine, save_json
 from ..toolbox.images import open_image
 from ..toolbox.tables import bootstrap_interval
 from ..toolbox.run_folder import describe, fingerprint
-from ..pictures import load_font, wrap_words
+from ..toolbox.text import load_font, wrap_words
 from ..tokenizer import Tokenizer
 from ..ocr import Reader, edit_counts, image_arrays, rouge_pair
 from .image_sets import FolderImages, ImageSet, image_files, open_set

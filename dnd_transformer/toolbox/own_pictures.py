@@ -7,7 +7,7 @@ __all__ = ['ENDINGS', 'SkipBroken', 'find_files', 'ImageFiles', 'image_folder', 
            'PdfCrops', 'RowImages', 'hub_images']
 
 # %% ../../nbs/toolbox/own_pictures.ipynb #c002
-import importlib, itertools, logging, os
+import itertools, logging, os
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from .files import optional
 from .images import BadImage, center_crop, color_mode, height_width
 from .images import open_image, plain_image, to_tensor
-from .files import optional
 
 # %% ../../nbs/toolbox/own_pictures.ipynb #c009
 _log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class TenCrop(View):
         top, left = ((0, 0), (0, W-w), (H-h, 0), (H-h, W-w), (round((H-h)/2), round((W-w)/2)))[place]
         return (image.flip(-1) if mirror else image)[:, top:top+h, left:left+w]
 
-# %% ../../nbs/toolbox/own_pictures.ipynb #c033
+# %% ../../nbs/toolbox/own_pictures.ipynb #c031
 def random_crop(
     page:Image.Image, # Grey or color
     crop:int, # Height and width of the crop, pixels of the page
@@ -177,7 +177,7 @@ def random_crop(
         if ink >= min_ink: break
     return canvas.crop(best)
 
-# %% ../../nbs/toolbox/own_pictures.ipynb #c036
+# %% ../../nbs/toolbox/own_pictures.ipynb #c034
 class PdfCrops(SkipBroken):
     "Random crops of PDF pages; items are `(image, 0)`, those of one page in a row."
     def __init__(self,
@@ -230,7 +230,7 @@ class PdfCrops(SkipBroken):
         k, page = self.readable(k)
         return to_tensor(center_crop(random_crop(page, self.crop, np.random.default_rng([self.seed, k, c]), self.min_ink), self.size)), 0
 
-# %% ../../nbs/toolbox/own_pictures.ipynb #c041
+# %% ../../nbs/toolbox/own_pictures.ipynb #c039
 def _label_column(rows, label):
     if label is None: return [0]*len(rows), ["all"]
     values = list(rows[label]) if hasattr(rows, "column_names") else [row[label] for row in rows]
@@ -276,7 +276,7 @@ class RowImages(SkipBroken):
         k, image = self.readable(range(len(self))[i])
         return to_tensor(image), self.labels[k]
 
-# %% ../../nbs/toolbox/own_pictures.ipynb #c044
+# %% ../../nbs/toolbox/own_pictures.ipynb #c042
 def hub_images(
     name:str, # On the Hugging Face Hub, such as `ylecun/mnist`, or a folder that `datasets` can load
     split:str="train", # Part of the data set

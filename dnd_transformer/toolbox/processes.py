@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PATIENCE', 'world_size', 'rank', 'processes', 'my_share', 'sum_over_ranks', 'mean_over_ranks', 'from_rank_0',
-           'from_all_ranks', 'whole', 'as_sharded', 'from_first']
+           'from_all_ranks', 'full_tensor', 'as_sharded', 'on_rank_0']
 
 # %% ../../nbs/toolbox/processes.ipynb #c002
 import os, time
@@ -96,7 +96,7 @@ def from_all_ranks(
     return box
 
 # %% ../../nbs/toolbox/processes.ipynb #c017
-def whole(
+def full_tensor(
     x:Tensor, # A tensor, or a slice of one
 )->Tensor: # On the CPU; all processes must ask
     "The whole tensor that `x` is a slice of."
@@ -116,7 +116,7 @@ def as_sharded(
 # %% ../../nbs/toolbox/processes.ipynb #c022
 PATIENCE = timedelta(days=7)
 
-def from_first(
+def on_rank_0(
     work, # Called without arguments, in process 0 only
 ): # What it returned there
     "Let process 0 do `work`; every process gets the result, or the error."

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from .files import load_json, save_json
-from .processes import from_first
+from .processes import on_rank_0
 
 # %% ../../nbs/toolbox/run_folder.ipynb #c006
 def _plain(obj):
@@ -42,7 +42,7 @@ class RunFolder:
         about:dict|None=None, # More to write down when the folder is claimed
     ):
         self.path, self.kind, self.work = Path(path), kind, work
-        self.record = from_first(lambda: self._claim(_plain(identity), _plain(settings or {}), about))
+        self.record = on_rank_0(lambda: self._claim(_plain(identity), _plain(settings or {}), about))
 
     def _claim(self, identity, settings, about):
         old = self._check(identity)

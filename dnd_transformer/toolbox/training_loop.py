@@ -17,8 +17,8 @@ from torch import nn
 from tqdm import tqdm
 
 from .files import atomic_path, load_json, save_json
-from .processes import as_sharded, from_all_ranks, from_rank_0
-from .processes import mean_over_ranks, rank, whole, world_size
+from .processes import as_sharded, from_all_ranks, from_rank_0, full_tensor
+from .processes import mean_over_ranks, rank, world_size
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c005
 def lr_at(
@@ -79,7 +79,7 @@ class WeightEMA:
 
     def state_dict(self)->dict:
         "What a checkpoint holds."
-        return dict(n=self.n, params={k: whole(p) for k,p in self.params.items()})
+        return dict(n=self.n, params={k: full_tensor(p) for k,p in self.params.items()})
 
     def load_state_dict(self,
         state:dict, # From `state_dict`

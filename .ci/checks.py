@@ -5,28 +5,29 @@
 
 Run it with the Python of `.venv`. Files are compared with what they were before the check, not
 with git, so uncommitted work can be checked too. A check that changes files leaves them changed:
-`git diff` then shows what was out of step.
+`git diff` then shows what was out of step. What a page says about itself is in `pages.py`.
 """
 import json, os, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import pages
+from pages import NBS, PACKAGE, TOP
+
 JOBS = 2        # Notebooks and programs that run side by side
 TIMEOUT = 900   # Seconds for any one command
-MAX_BYTES = 1_000_000
 SHOWN_LINES = 80
 
-TOP = Path(__file__).resolve().parent.parent
-NBS, PACKAGE = TOP/"nbs", TOP/"dnd_transformer"
 THREADS = str(max(1, (os.cpu_count() or 1)//JOBS))
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-       "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+       "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS, "HF_HUB_OFFLINE": "1",
+       "PYTHONUNBUFFERED": "1"}
 
 # What `dnd-demo` must leave; each pattern has to match a file that is not empty
-DEMO_FILES = ["metrics.json", "config.json", "reconstructions.png", "samples-0.1.png", "samples-0.5.png", "samples-1.0.png",
-              "tokenizer/log.jsonl", "transformer/log.jsonl", "codes/manifest.json",
-              "tokenizer/model.safetensors", "tokenizer/config.json",
-              "transformer/model.safetensors", "transformer/config.json"]
+DEMO_FILES = ["metrics.json", "reconstructions.png", "samples-0.1.png",
+              "samples-0.5.png", "samples-1.0.png", "tokenizer/log.jsonl",
+              "transformer/log.jsonl", "codes/run.json", "tokenizer/model.safetensors",
+              "tokenizer/config.json", "transformer/model.safetensors", "transformer/config.json"]
 
 # What a user without the developers' tools does, far from the repository
 USER_SCRIPT = """
@@ -37,15 +38,17 @@ class Refuse:
     "Make the developers' tools look absent."
     names = {"nbdev", "execnb", "ghapi", "IPython", "nbconvert", "jupyterlab"}
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in self.names: raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Refuse())
 
 import dnd_transformer
-assert Path(dnd_transformer.__file__).is_relative_to(sys.argv[1]), f"imported from {dnd_transformer.__file__}"
+where = Path(dnd_transformer.__file__)
+assert where.is_relative_to(sys.argv[1]), f"imported from {where}"
 for m in pkgutil.walk_packages(dnd_transformer.__path__, "dnd_transformer."):
     if not m.name.endswith("._modidx"): importlib.import_module(m.name)
 
-from dnd_transformer.models.checkpoints import load_transformer
+from dnd_transformer import load_transformer
 model = load_transformer("words")
 assert not model.training and sum(p.numel() for p in model.parameters()) > 0
 """
@@ -56,20 +59,22 @@ class Failed(Exception): "A check that does not hold; the message says what and 
 
 def run(*cmd, cwd=TOP, **env):
     "Run `cmd`, return what it wrote; fail with that text if it fails."
-    try: p = subprocess.run([str(c) for c in cmd], cwd=cwd, env={**ENV, **env}, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=TIMEOUT)
+    cmd = [str(c) for c in cmd]
+    try:
+        p = subprocess.run(cmd, cwd=cwd, env={**ENV, **env}, stdin=subprocess.DEVNULL, text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
+                           timeout=TIMEOUT)
     except subprocess.TimeoutExpired as e:
-        raise Failed(f"{(e.output or b'').decode(errors='replace')}\n{cmd[0]} still ran after {TIMEOUT} s") from None
+        said = (e.output or b"").decode(errors="replace")
+        raise Failed(f"{said}\n{cmd[0]} still ran after {TIMEOUT} s") from None
     if p.returncode: raise Failed(f"{p.stdout}\n{cmd[0]} ended with exit code {p.returncode}")
     return p.stdout
 
 
-def notebooks(): return sorted(p for p in NBS.rglob("*.ipynb") if not any(s[0] in "._" for s in p.relative_to(NBS).parts))
-
-
 def snapshot(folder, pattern):
     "Bytes of the files under `folder`, by path."
-    return {p: p.read_bytes() for p in sorted(folder.rglob(pattern)) if p.is_file() and "__pycache__" not in p.parts}
+    files = (p for p in sorted(folder.rglob(pattern)) if p.is_file())
+    return {p: p.read_bytes() for p in files if "__pycache__" not in p.parts}
 
 
 def unchanged(cmd, folder, pattern):
@@ -78,23 +83,12 @@ def unchanged(cmd, folder, pattern):
     said = run(cmd)
     after = snapshot(folder, pattern)
     if "Failed to" in said: raise Failed(said)  # nbdev_clean only warns, and ends with exit code 0
-    diff = [str(p.relative_to(TOP)) for p in sorted({*before, *after}) if before.get(p) != after.get(p)]
-    if diff: raise Failed(f"{cmd} changed: {', '.join(diff)}\nLook at `git diff`, and commit what it made.")
+    diff = [p for p in sorted({*before, *after}) if before.get(p) != after.get(p)]
+    changed = ", ".join(str(p.relative_to(TOP)) for p in diff)
+    if diff: raise Failed(f"{cmd} changed: {changed}\nLook at `git diff`, and commit what it made.")
 
 
-def module_of(path):
-    "The module that a notebook makes, as a path without suffix such as `toolbox/files`, or None."
-    found = re.search(r"^#\\| *default_exp ([\\w.]+)", "".join(code_of(path)), re.M)
-    return found and found[1].replace(".", "/")
-
-
-def check_export():
-    unchanged("nbdev_export", PACKAGE, "*.py")
-    # nbdev_export never deletes a module whose notebook was renamed or removed
-    known = {PACKAGE/f"{m}.py" for p in notebooks() if (m := module_of(p))}
-    own = {PACKAGE/"_modidx.py", *PACKAGE.rglob("__init__.py")}
-    orphans = [str(p.relative_to(TOP)) for p in PACKAGE.rglob("*.py") if p not in known | own]
-    if orphans: raise Failed(f"no notebook makes {', '.join(orphans)}: delete it, or bring its notebook back")
+def check_export(): unchanged("nbdev_export", PACKAGE, "*.py")
 
 
 def check_clean(): unchanged("nbdev_clean", NBS, "*.ipynb")
@@ -103,16 +97,8 @@ def check_clean(): unchanged("nbdev_clean", NBS, "*.ipynb")
 def check_readme(): run(sys.executable, ".ci/readme.py", "--check")
 
 
-def check_stored():
-    "Stored outputs, no stored errors, small files."
-    bad = []
-    for path in notebooks():
-        code = [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
-        outputs = [o for c in code for o in c["outputs"]]
-        if code and not outputs: bad.append(f"{path.name} has no stored outputs")
-        bad += [f"{path.name} stores an error: {o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
-        if (n := path.stat().st_size) >= MAX_BYTES: bad.append(f"{path.name} has {n/1e6:.1f} MB")
-    if bad: raise Failed("\n".join(bad) + "\nRun the notebook from top to bottom, save it, then nbdev_clean.")
+def check_pages(find):
+    if bad := find(): raise Failed("\n".join(bad))
 
 
 def check_notebook(path): run("nbdev_test", "--path", path.relative_to(TOP), "--n_workers", "0")
@@ -123,8 +109,9 @@ def check_demo():
         out = Path(tmp)/"demo"
         log = run("dnd-demo", "--quick", "--out", out)
         missing = [f for f in DEMO_FILES if not any(p.stat().st_size for p in out.glob(f))]
-        left = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
-        if missing: raise Failed(f"{log}\nmissing or empty: {', '.join(missing)}\nit left: {', '.join(left)}")
+        left = ", ".join(sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()))
+        if missing:
+            raise Failed(f"{log}\nmissing or empty: {', '.join(missing)}\nit left: {left}")
         json.loads((out/"metrics.json").read_text())
 
 
@@ -133,20 +120,26 @@ def check_install():
     with tempfile.TemporaryDirectory() as tmp:
         src, site, away = (Path(tmp)/d for d in ("src", "site", "away"))
         away.mkdir()
-        # A copy, because building leaves a build/ folder whose old files would slip into the next wheel
-        shutil.copytree(PACKAGE, src/PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        # A copy: building leaves a build/ folder whose old files would slip into the next wheel
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PACKAGE, src/PACKAGE.name, ignore=ignore)
         for p in TOP.iterdir():
             if p.is_file(): shutil.copy2(p, src)
-        run(sys.executable, "-m", "pip", "install", "-qq", "--no-index", "--no-deps", "--no-build-isolation", "--target", site, src)
+        run(sys.executable, "-m", "pip", "install", "-qq", "--no-index", "--no-deps",
+            "--no-build-isolation", "--target", site, src)
         run(sys.executable, "-c", USER_SCRIPT, site, cwd=away, PYTHONPATH=str(site))
 
 
 def all_checks():
     "Checks that run alone and first, then those that run side by side; a name and a function each."
     first = [("export leaves no diff", check_export), ("clean leaves no diff", check_clean),
-             ("README in step with index", check_readme), ("stored outputs", check_stored)]
-    side_by_side = [("demo --quick", check_demo), ("install elsewhere, without nbdev", check_install)]
-    side_by_side += [(f"notebook {p.relative_to(NBS).with_suffix('')}", lambda p=p: check_notebook(p)) for p in notebooks()]
+             ("README in step with index", check_readme)]
+    first += [(f"pages: {k.replace('_', ' ')}", lambda f=f: check_pages(f))
+              for k,f in pages.CHECKS.items()]
+    side_by_side = [("demo --quick", check_demo),
+                    ("install elsewhere, without nbdev", check_install)]
+    side_by_side += [(f"notebook {pages.name(p)}", lambda p=p: check_notebook(p))
+                     for p in pages.notebooks()]
     return first, side_by_side
 
 
@@ -161,16 +154,20 @@ def timed(check):
 
 def report(name, why, seconds):
     print(f"{'ok' if why is None else 'FAILED':6} {seconds:6.1f} s  {name}", flush=True)
-    if why is not None: print("\n".join("    " + l for l in why.strip().splitlines()[-SHOWN_LINES:]), flush=True)
+    if why is not None:
+        print("\n".join("    " + l for l in why.strip().splitlines()[-SHOWN_LINES:]), flush=True)
     return why is None
 
 
 def main(*words):
-    first, rest = ([c for c in cs if not words or any(w in c[0] for w in words)] for cs in all_checks())
-    if not first + rest: sys.exit(f"no check is called {' or '.join(words)}; there are: {', '.join(n for cs in all_checks() for n, _ in cs)}")
-    passed = [report(name, *timed(check)) for name, check in first]
+    chosen = lambda checks: [c for c in checks if not words or any(w in c[0] for w in words)]
+    first, rest = map(chosen, all_checks())
+    if not first + rest:
+        names = ", ".join(n for checks in all_checks() for n,_ in checks)
+        sys.exit(f"no check is called {' or '.join(words)}; there are: {names}")
+    passed = [report(name, *timed(check)) for name,check in first]
     with ThreadPoolExecutor(JOBS) as pool:
-        names = {pool.submit(timed, check): name for name, check in rest}
+        names = {pool.submit(timed, check): name for name,check in rest}
         passed += [report(names[f], *f.result()) for f in as_completed(names)]
     print(f"{sum(passed)} passed, {len(passed) - sum(passed)} failed", flush=True)
     return not all(passed)

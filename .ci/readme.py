@@ -3,8 +3,8 @@
     python .ci/readme.py            # write README.md, and pictures that are outputs
     python .ci/readme.py --check    # only say whether they are in step
 
-Links and pictures are written as they work in `nbs/` (`images/words.png`, `02_quantizer.ipynb`,
-`../CONTRIBUTING.md`); here they become paths from the top, as GitHub wants them.
+Links and pictures are written as they work in `nbs/` (`images/words.png`, `../CONTRIBUTING.md`);
+here they become paths from the top, as GitHub wants them.
 """
 import os, re, shutil, sys
 from pathlib import Path
@@ -12,16 +12,16 @@ from pathlib import Path
 import nbformat
 from execnb.nbio import nb2str, read_nb
 from nbconvert import MarkdownExporter
-from nbdev.processors import FilterDefaults, clean_magics, filter_stream_, hide_, hide_line, populate_language
-from nbdev.processors import rm_export, rm_header_dash, strip_ansi
+from nbdev.processors import FilterDefaults, clean_magics, filter_stream_, hide_, hide_line
+from nbdev.processors import populate_language, rm_export, rm_header_dash, strip_ansi
 
 TOP = Path(__file__).resolve().parent.parent
 INDEX, README, PICTURES = TOP/"nbs/index.ipynb", TOP/"README.md", TOP/"nbs/images/readme"
-NOTICE = "<!-- Made from nbs/index.ipynb by `make readme`: edit the notebook, not this file. -->\n\n"
+NOTICE = "<!-- Made from nbs/index.ipynb by `make readme`: edit the notebook, not this file -->\n\n"
 
 
 def quarto_options(cell):
-    "Obey `#| echo: false`, `#| output: false` and `#| include: false`, which nbdev leaves to Quarto."
+    "Obey `echo`, `output` and `include` set to false, which nbdev leaves to Quarto."
     if cell.cell_type != "code": return
     off = {k for k, v in cell.directives_.items() if v == ["false"]}
     cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)
@@ -33,7 +33,8 @@ def quarto_options(cell):
 class ReadmeProcs(FilterDefaults):
     "nbdev's processors, less those for API pages and for links into the docs site."
     def base_procs(self):
-        return [populate_language, strip_ansi, hide_line, filter_stream_, rm_header_dash, rm_export, clean_magics, hide_, quarto_options]
+        return [populate_language, strip_ansi, hide_line, filter_stream_, rm_header_dash,
+                rm_export, clean_magics, hide_, quarto_options]
 
 
 def from_top(target):
@@ -41,7 +42,8 @@ def from_top(target):
     if re.match(r"[a-z][\w+.-]*:|#|/", target): return target
     path, hash_, anchor = target.partition("#")
     rel = os.path.normpath(Path("nbs")/path)
-    if not (TOP/rel).exists(): raise SystemExit(f"nbs/index.ipynb links to {target}, which is not there")
+    if not (TOP/rel).exists():
+        raise SystemExit(f"nbs/index.ipynb links to {target}, which is not there")
     return Path(rel).as_posix() + hash_ + anchor
 
 
@@ -69,11 +71,14 @@ def readme():
     ReadmeProcs()(nb)
     for c in nb.cells:
         if c.cell_type == "markdown": c.source = outside_code(relink, c.source)
-    nb.metadata["language_info"] = {"name": "python"}  # nbdev_clean drops it; it names the code blocks
+    # nbdev_clean drops the language, which names the code blocks
+    nb.metadata["language_info"] = {"name": "python"}
     exporter = MarkdownExporter()
-    text, res = exporter.from_notebook_node(nbformat.reads(nb2str(nb), as_version=4),
-                                            resources={"output_files_dir": PICTURES.relative_to(TOP).as_posix()})
-    return NOTICE + outside_code(fewer_blanks, text).strip() + "\n", {Path(k).name: v for k, v in res.get("outputs", {}).items()}
+    where = {"output_files_dir": PICTURES.relative_to(TOP).as_posix()}
+    plain = nbformat.reads(nb2str(nb), as_version=4)
+    text, res = exporter.from_notebook_node(plain, resources=where)
+    made = {Path(k).name: v for k,v in res.get("outputs", {}).items()}
+    return NOTICE + outside_code(fewer_blanks, text).strip() + "\n", made
 
 
 def readme_text(): return readme()[0]
@@ -84,7 +89,8 @@ def out_of_step():
     text, pictures = readme()
     old = {p.name: p.read_bytes() for p in PICTURES.glob("*")} if PICTURES.exists() else {}
     bad = [] if README.exists() and README.read_text("utf-8") == text else ["README.md"]
-    return bad + [f"{PICTURES.relative_to(TOP)}/{k}" for k in sorted({*old, *pictures}) if old.get(k) != pictures.get(k)]
+    different = (k for k in sorted({*old, *pictures}) if old.get(k) != pictures.get(k))
+    return bad + [f"{PICTURES.relative_to(TOP)}/{k}" for k in different]
 
 
 def write():
@@ -97,4 +103,6 @@ def write():
 
 if __name__ == "__main__":
     if "--check" not in sys.argv[1:]: write()
-    elif bad := out_of_step(): sys.exit(f"out of step with nbs/index.ipynb: {', '.join(bad)}\nRun `make readme` and commit the result.")
+    elif bad := out_of_step():
+        sys.exit(f"out of step with nbs/index.ipynb: {', '.join(bad)}\n"
+                 "Run `make readme` and commit the result.")

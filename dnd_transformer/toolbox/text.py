@@ -18,41 +18,54 @@ from torch.utils.data import Dataset
 from .images import color_mode, height_width, to_tensor
 
 # %% ../../nbs/toolbox/text.ipynb #c005
-DOC_MODULES = """argparse ast base64 calendar collections configparser contextlib copy csv dataclasses datetime decimal difflib
-    doctest enum fractions ftplib functools gettext glob gzip hashlib heapq html imaplib ipaddress itertools json linecache
-    locale logging mailbox math mimetypes operator optparse os pathlib pickle pickletools platform pprint queue random re sched
-    secrets shelve shlex shutil smtplib socket statistics string subprocess tarfile tempfile textwrap threading timeit tokenize
-    traceback types unittest uuid warnings weakref zipfile""".split()
+DOC_MODULES = """argparse ast base64 calendar collections configparser contextlib copy csv
+    dataclasses datetime decimal difflib doctest enum fractions ftplib functools gettext glob gzip
+    hashlib heapq html imaplib ipaddress itertools json linecache locale logging mailbox math
+    mimetypes operator optparse os pathlib pickle pickletools platform pprint queue random re
+    sched secrets shelve shlex shutil smtplib socket statistics string subprocess tarfile tempfile
+    textwrap threading timeit tokenize traceback types unittest uuid warnings weakref
+    zipfile""".split()
+
+def _documented(module):
+    "A module, its public functions and classes, and the methods of these."
+    yield module
+    name = module.__name__
+    for key,obj in sorted(vars(module).items()):
+        own = not key.startswith("_") and getattr(obj, "__module__", None) == name
+        if not own or not callable(obj): continue
+        yield obj
+        if not inspect.isclass(obj): continue
+        methods = (o for k,o in sorted(vars(obj).items()) if not k.startswith("_") and callable(o))
+        # not what other libraries patched in
+        yield from (o for o in methods if getattr(o, "__module__", None) in (None, name))
 
 def module_docs(
     name:str, # Of a module of the standard library
 )->list[str]: # Docstrings of the module, its public functions and classes, and their methods
     "The documentation that one module carries."
-    module = importlib.import_module(name)
-    objects = [module]
-    for key,obj in sorted(vars(module).items()):
-        if key.startswith("_") or getattr(obj, "__module__", None) != name or not callable(obj): continue
-        objects.append(obj)
-        if not inspect.isclass(obj): continue
-        methods = [o for k,o in sorted(vars(obj).items()) if not k.startswith("_") and callable(o)]
-        objects += [o for o in methods if getattr(o, "__module__", None) in (None, name)]  # not what other libraries patched in
-    docs = (getattr(o, "__doc__", None) for o in objects)
+    docs = (getattr(o, "__doc__", None) for o in _documented(importlib.import_module(name)))
     return [inspect.cleandoc(d) for d in docs if isinstance(d, str)]
 
 # %% ../../nbs/toolbox/text.ipynb #c007
+def _docs():
+    topics = importlib.import_module("pydoc_data.topics").topics
+    parts = [topics[k] for k in sorted(topics)]
+    parts += [d for name in DOC_MODULES for d in module_docs(name)]
+    return "\n\n".join(dict.fromkeys(parts))  # inherited docstrings appear once
+
 def docs_text(
     path:str|Path|None=None, # A UTF-8 text file (default: the standard library's documentation)
 )->str:
     "The text from which words and sentences are taken."
-    if path is None:
-        topics = importlib.import_module("pydoc_data.topics").topics
-        parts = [topics[k] for k in sorted(topics)] + [d for name in DOC_MODULES for d in module_docs(name)]
-        return "\n\n".join(dict.fromkeys(parts))  # inherited docstrings appear once
+    if path is None: return _docs()
     try: return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError: raise FileNotFoundError(f"no text file {path}: check the path, or give none to use Python's documentation") from None
-    except UnicodeDecodeError as e: raise ValueError(f"{path} is not UTF-8 text ({e.reason}): convert it to UTF-8") from e
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no text file {path}: check the path, "
+                                "or give none to use Python's documentation") from None
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path} is not UTF-8 text ({e.reason}): convert it to UTF-8") from e
 
-# %% ../../nbs/toolbox/text.ipynb #c014
+# %% ../../nbs/toolbox/text.ipynb #c012
 FONT = "DejaVuSans.ttf"
 
 @lru_cache(maxsize=64)
@@ -61,13 +74,18 @@ def load_font(
     name:str|Path=FONT, # A font that matplotlib ships, or the path of any `.ttf` file
 )->ImageFont.FreeTypeFont:
     "Open a font at a size; asking again gives the same object."
-    import matplotlib  # for its fonts; a quarter of a second, which whoever draws no text need not wait
-    path = next((p for p in (Path(matplotlib.get_data_path())/"fonts/ttf"/name, Path(name)) if p.is_file()), None)
-    if path is None: raise FileNotFoundError(f"no font {name}: give the path of a .ttf file, or a font of matplotlib such as {FONT} or DejaVuSerif.ttf")
+    import matplotlib  # for its fonts; a quarter of a second that commands without text save
+    places = (Path(matplotlib.get_data_path())/"fonts/ttf"/name, Path(name))
+    path = next((p for p in places if p.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"no font {name}: give the path of a .ttf file, or a font of "
+                                f"matplotlib such as {FONT} or DejaVuSerif.ttf")
     try: return ImageFont.truetype(str(path), points, layout_engine=ImageFont.Layout.BASIC)
-    except OSError as e: raise ValueError(f"{name} is not a font that Pillow can read ({e}): give another .ttf file") from e
+    except OSError as e:
+        raise ValueError(f"{name} is not a font that Pillow can read ({e}): "
+                         "give another .ttf file") from e
 
-# %% ../../nbs/toolbox/text.ipynb #c017
+# %% ../../nbs/toolbox/text.ipynb #c015
 def baseline(
     height:int, # Of the image, pixels
     face:ImageFont.FreeTypeFont, # From `load_font`
@@ -87,9 +105,10 @@ def word_fits(
     face = load_font(points, font)
     left,top,right,bottom = face.getbbox(word, anchor="ls")
     base = baseline(size[0], face)
-    return left+margin >= 0 and right+2*margin <= size[1] and base+top >= 0 and base+bottom <= size[0]
+    wide = left+margin >= 0 and right+2*margin <= size[1]
+    return wide and base+top >= 0 and base+bottom <= size[0]
 
-# %% ../../nbs/toolbox/text.ipynb #c020
+# %% ../../nbs/toolbox/text.ipynb #c018
 def draw_word(
     word:str, # Any text without line breaks
     size:tuple[int,int]=(16, 72), # Height and width of the image, pixels
@@ -99,13 +118,15 @@ def draw_word(
 )->Image.Image: # Mode `L`: dark text on white
     "Draw `word` on the common baseline."
     if not word_fits(word, size, points, font, margin):
-        raise ValueError(f"{word!r} at {points} points does not fit into {size[0]}x{size[1]} pixels: use a shorter word, a wider image or a smaller font")
+        raise ValueError(f"{word!r} at {points} points does not fit into {size[0]}x{size[1]} "
+                         "pixels: use a shorter word, a wider image or a smaller font")
     image = Image.new("L", (size[1], size[0]), 255)
     face = load_font(points, font)
-    ImageDraw.Draw(image).text((margin, baseline(size[0], face)), word, fill=0, font=face, anchor="ls")
+    place = (margin, baseline(size[0], face))
+    ImageDraw.Draw(image).text(place, word, fill=0, font=face, anchor="ls")
     return image
 
-# %% ../../nbs/toolbox/text.ipynb #c023
+# %% ../../nbs/toolbox/text.ipynb #c021
 def vocabulary(
     text:str, # Where to look for words
     n:int=500, # How many words
@@ -114,15 +135,18 @@ def vocabulary(
     size:tuple[int,int]=(16, 72), # Every word fits into an image of this height and width
     points:float=13, # ... at this font size
     font:str|Path=FONT, # ... in this font
-)->list[str]: # Most frequent first
+)->list[str]: # Most frequent first, in small letters
     "The `n` most frequent words of `text` that can be drawn."
-    counts = Counter(re.findall(rf"(?<![\w'])[a-z]{{{min_len},{max_len}}}(?![\w'])", text.lower()))
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    word = rf"(?<![\w'])[a-z]{{{min_len},{max_len}}}(?![\w'])"
+    counts = Counter(re.findall(word, text.lower()))
+    ranked = sorted(counts, key=lambda w: (-counts[w], w))
     words = list(itertools.islice((w for w in ranked if word_fits(w, size, points, font)), n))
-    if len(words) < n: raise ValueError(f"the text has {len(words)} different words that fit, {n} are wanted: give a longer text or ask for fewer words")
+    if len(words) < n:
+        raise ValueError(f"the text has {len(words)} different words that fit, {n} are wanted: "
+                         "give a longer text or ask for fewer words")
     return words
 
-# %% ../../nbs/toolbox/text.ipynb #c028
+# %% ../../nbs/toolbox/text.ipynb #c026
 def sentences(
     text:str, # Where to look
     n:int|None=None, # How many, from the beginning (default: all)
@@ -132,53 +156,68 @@ def sentences(
     "The sentences of plain prose in `text`."
     paragraphs = (" ".join(p.split()) for p in re.split(r"\n\s*\n", text))
     candidates = (s for p in paragraphs for s in re.split(r"(?<=[.!?]) ", p))
-    plain = re.compile(r"[A-Z][A-Za-z0-9,;' -]*[.!?]")
-    found = [s for s in candidates if plain.fullmatch(s) and min_words <= len(s.split()) <= max_words]
+    plain = re.compile(r"[A-Z][A-Za-z0-9,;' -]*[.!?]").fullmatch
+    found = (s for s in candidates if plain(s) and min_words <= len(s.split()) <= max_words)
     found = list(dict.fromkeys(found))
-    if len(found) < (n or 1): raise ValueError(f"the text has {len(found)} sentences of {min_words} to {max_words} words, {n or 1} are wanted: give a longer text")
+    if len(found) < (n or 1):
+        raise ValueError(f"the text has {len(found)} sentences of {min_words} to {max_words} "
+                         f"words, {n or 1} are wanted: give a longer text")
     return found[:n]
 
-# %% ../../nbs/toolbox/text.ipynb #c031
+# %% ../../nbs/toolbox/text.ipynb #c029
 def held_out(
     texts:list[str],
     share:float=.5, # Of the texts that are held out, about
     seed:int=0, # Another seed, another split
 )->tuple[list[str],list[str]]: # Texts to train on, and texts held out, both in the given order
     "Split texts in two; the side of each depends on the text and the seed alone."
-    if not 0 < share < 1: raise ValueError(f"share {share} leaves one side empty: give a number between 0 and 1")
-    place = lambda t: int.from_bytes(hashlib.sha256(f"{seed}/{t}".encode()).digest()[:8], "big")/2**64
+    if not 0 < share < 1:
+        raise ValueError(f"share {share} leaves one side empty: give a number between 0 and 1")
+    def place(text):
+        "A number in [0, 1) that looks random."
+        digest = hashlib.sha256(f"{seed}/{text}".encode()).digest()
+        return int.from_bytes(digest[:8], "big")/2**64
     parts = [t for t in texts if place(t) >= share], [t for t in texts if place(t) < share]
-    if not all(parts): raise ValueError(f"{len(texts)} texts, split at share {share}, leave one side empty: give more texts")
+    if not all(parts):
+        raise ValueError(f"{len(texts)} texts, split at share {share}, leave one side empty: "
+                         "give more texts")
     return parts
 
-# %% ../../nbs/toolbox/text.ipynb #c034
+# %% ../../nbs/toolbox/text.ipynb #c032
+def _longest_run(words, max_chars):
+    "As many of the first `words` as fit, if they are at least two, otherwise None."
+    words = itertools.takewhile(str.isalpha, words)
+    runs = itertools.accumulate(words, lambda run, word: f"{run} {word}")
+    fitting = list(itertools.takewhile(lambda run: len(run) <= max_chars, runs))
+    return fitting[-1] if len(fitting) > 1 else None
+
 def phrases(
     lines:list[str], # Sentences
     max_chars:int=17, # Characters in the longest phrase, spaces included
 )->list[str]: # In the order of the text, each once, in small letters
     "Runs of two or more words, as long as they fit."
-    found = []
-    for line in lines:
-        words = line.lower().rstrip(".!?").split()
-        for i in range(len(words)):
-            runs = (" ".join(run) for run in itertools.takewhile(lambda r: r[-1].isalpha(), (words[i:j] for j in range(i+1, len(words)+1))))
-            fitting = [r for r in itertools.takewhile(lambda r: len(r) <= max_chars, runs) if " " in r]
-            found += fitting[-1:]
-    if not found: raise ValueError(f"{len(lines)} lines hold no two words within {max_chars} characters: give longer lines or room for more characters")
-    return list(dict.fromkeys(found))
+    texts = (line.lower().rstrip(".!?").split() for line in lines)
+    runs = (_longest_run(words[i:], max_chars) for words in texts for i in range(len(words)))
+    found = list(dict.fromkeys(run for run in runs if run))
+    if not found:
+        raise ValueError(f"{len(lines)} lines hold no two words within {max_chars} characters: "
+                         "give longer lines or room for more characters")
+    return found
 
-# %% ../../nbs/toolbox/text.ipynb #c037
+# %% ../../nbs/toolbox/text.ipynb #c035
 class PhraseImages(Dataset):
     "A phrase per picture, drawn when asked for; items are `(image, 0)`."
     def __init__(self,
-        texts:list[str]|None=None, # Default: phrases of Python's documentation, the half that is not held out
+        texts:list[str]|None=None, # Default: phrases of Python's prose, the half not held out
         size:tuple[int,int]=(16, 144), # Height and width, pixels
         points:float=13, # Font size
         font:str|Path="DejaVuSansMono.ttf", # See `load_font`
     ):
         self.size,self.points,self.font = size,points,font
-        self.texts = phrases(held_out(sentences(docs_text()))[0]) if texts is None else list(texts)
+        if texts is None: texts = phrases(held_out(sentences(docs_text()))[0])
+        self.texts = list(texts)
         if not self.texts: raise ValueError("there are no phrases to draw: give at least one")
+
     def text(self,
         i:int,
     )->str:
@@ -186,9 +225,11 @@ class PhraseImages(Dataset):
         return self.texts[i]
 
     def __len__(self): return len(self.texts)
-    def __getitem__(self, i): return to_tensor(draw_word(self.text(i), self.size, self.points, self.font)), 0
 
-# %% ../../nbs/toolbox/text.ipynb #c040
+    def __getitem__(self, i):
+        return to_tensor(draw_word(self.text(i), self.size, self.points, self.font)), 0
+
+# %% ../../nbs/toolbox/text.ipynb #c038
 def wrap_words(
     words:list[str],
     face:ImageFont.FreeTypeFont, # From `load_font`
@@ -204,11 +245,12 @@ def wrap_words(
         else: break
     return lines
 
-# %% ../../nbs/toolbox/text.ipynb #c043
+# %% ../../nbs/toolbox/text.ipynb #c041
 class TextPages(Dataset):
     "Pages of running text, drawn when asked for; items are `(image, 0)`."
+    classes = ["text"]
     def __init__(self,
-        lines:list[str]|None=None, # Sentences to draw from (default: the prose of Python's documentation)
+        lines:list[str]|None=None, # Sentences to draw from (default: Python's documentation)
         n:int=10_000, # Number of pages
         size:int|tuple[int,int]=512, # Height and width of a page, pixels
         points:float=32, # Font size
@@ -218,29 +260,43 @@ class TextPages(Dataset):
         font:str|Path=FONT, # See `load_font`
         seed:int=0, # Another seed, other pages
     ):
-        self.lines = sentences(docs_text()) if lines is None else list(lines)
-        self.n,self.size,self.points,self.max_words,self.margin,self.channels,self.font,self.seed = n,height_width(size),points,max_words,margin,channels,font,seed
-        if n < 1 or max_words < 1 or not self.lines: raise ValueError(f"{n} pages of {max_words} words from {len(self.lines)} sentences: each must be at least 1")
+        lines = sentences(docs_text()) if lines is None else list(lines)
+        if n < 1 or max_words < 1 or not lines:
+            raise ValueError(f"{n} pages of {max_words} words from {len(lines)} sentences: "
+                             "each must be at least 1")
         color_mode(channels)
-        self.classes = ["text"]
-        face = load_font(points, font)
+        self.n,self.size,self.points,self.max_words = n,height_width(size),points,max_words
+        self.margin,self.channels,self.font,self.seed = margin,channels,font,seed
+        self._fit(lines)
+
+    def _fit(self, lines):
+        "Keep the sentences that fit, and find how many lines a page has."
+        face = load_font(self.points, self.font)
         self.line_height = sum(face.getmetrics())
-        height,self.width = self.size[0]-2*margin, self.size[1]-2*margin
+        height, self.width = (s-2*self.margin for s in self.size)
         self.n_lines = height//self.line_height
-        wide = {w for w in {w for s in self.lines for w in s.split()} if face.getlength(w) > self.width}
-        self.lines = [s for s in self.lines if wide.isdisjoint(s.split())]
+        words = {w for s in lines for w in s.split()}
+        wide = {w for w in words if face.getlength(w) > self.width}
+        self.lines = [s for s in lines if wide.isdisjoint(s.split())]
         if self.n_lines < 1 or not self.lines:
-            raise ValueError(f"a page of {self.size[0]}x{self.size[1]} pixels with margin {margin} has no room for a line of text at {points} points: "
-                             "use a larger page, a smaller font or a smaller margin")
+            raise ValueError(f"a page of {self.size[0]}x{self.size[1]} pixels with margin "
+                             f"{self.margin} has no room for a line of text at {self.points} "
+                             "points: use a larger page, a smaller font or a smaller margin")
+
     def __len__(self): return self.n
 
-    def page_lines(self, i):
+    def page_lines(self,
+        i:int,
+    )->list[str]:
         "The lines of page `i`."
         rng, words = random.Random(f"{self.seed}/{range(self.n)[i]}"), []
         while len(words) < self.max_words: words += rng.choice(self.lines).split()
-        return wrap_words(words[:self.max_words], load_font(self.points, self.font), self.width, self.n_lines)
+        face = load_font(self.points, self.font)
+        return wrap_words(words[:self.max_words], face, self.width, self.n_lines)
 
-    def text(self, i):
+    def text(self,
+        i:int,
+    )->str:
         "What is written on page `i`."
         return " ".join(self.page_lines(i))
 
@@ -248,5 +304,6 @@ class TextPages(Dataset):
         image = Image.new(color_mode(self.channels), self.size[::-1], "white")
         draw, face = ImageDraw.Draw(image), load_font(self.points, self.font)
         for k,line in enumerate(self.page_lines(i)):
-            draw.text((self.margin, self.margin+k*self.line_height), line, fill="black", font=face)
+            place = (self.margin, self.margin+k*self.line_height)
+            draw.text(place, line, fill="black", font=face)
         return to_tensor(image), 0

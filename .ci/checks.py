@@ -2,13 +2,15 @@
 
     python .ci/checks.py            # all checks (what `make test` runs)
     python .ci/checks.py 02 demo    # only checks whose name contains one of the words
+    python .ci/checks.py course --times results/pages.json   # keeps how long each page took
 
 Run it with the Python of `.venv`. Files are compared with what they were before the check, not
 with git, so uncommitted work can be checked too. A check that changes files leaves them changed:
 `git diff` then shows what was out of step. What a page says about itself is in `pages.py`.
 """
-import json, os, shutil, subprocess, sys, tempfile, time
+import argparse, json, os, platform, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import date
 from pathlib import Path
 
 import pages
@@ -159,18 +161,37 @@ def report(name, why, seconds):
     return why is None
 
 
-def main(*words):
+def save_times(path, seconds):
+    "Keep the seconds of each page, with the machine; pages that did not run keep what they had."
+    old = json.loads(Path(path).read_text())["seconds"] if Path(path).is_file() else {}
+    new = {n.removeprefix("notebook "): round(s) for n,s in seconds.items() if "notebook" in n}
+    made = dict(date=date.today().isoformat(), cores=os.cpu_count(), pages_at_a_time=JOBS,
+                threads_per_page=int(THREADS), python=platform.python_version())
+    Path(path).parent.mkdir(exist_ok=True)
+    text = json.dumps(dict(made=made, seconds=dict(sorted({**old, **new}.items()))), indent=1)
+    Path(path).write_text(text+"\n")
+
+
+def main(*words, times=None):
     chosen = lambda checks: [c for c in checks if not words or any(w in c[0] for w in words)]
     first, rest = map(chosen, all_checks())
     if not first + rest:
         names = ", ".join(n for checks in all_checks() for n,_ in checks)
         sys.exit(f"no check is called {' or '.join(words)}; there are: {names}")
-    passed = [report(name, *timed(check)) for name,check in first]
+    passed, seconds = [report(name, *timed(check)) for name,check in first], {}
     with ThreadPoolExecutor(JOBS) as pool:
         names = {pool.submit(timed, check): name for name,check in rest}
-        passed += [report(names[f], *f.result()) for f in as_completed(names)]
+        for f in as_completed(names):
+            seconds[names[f]] = f.result()[1]
+            passed.append(report(names[f], *f.result()))
+    if times: save_times(times, seconds)
     print(f"{sum(passed)} passed, {len(passed) - sum(passed)} failed", flush=True)
     return not all(passed)
 
 
-if __name__ == "__main__": sys.exit(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("words", nargs="*", help="only checks whose name contains one of them")
+    args.add_argument("--times", help="a JSON file that keeps how long each page took")
+    given = args.parse_args()
+    sys.exit(main(*given.words, times=given.times))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .quantizer import ResidualQuantizer
 from .toolbox.conv_blocks import Downsample, Level, Middle, Upsample, group_norm
-from .toolbox.tokenizer_config import TOKENIZERS, TokenizerConfig, check_images
+from .toolbox.tokenizer_settings import TOKENIZERS, TokenizerConfig, check_images
 _all_ = ["TOKENIZERS", "TokenizerConfig"]
 
 # %% ../nbs/course/04_tokenizer.ipynb #c019

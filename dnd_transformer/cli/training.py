@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from ..toolbox.files import lookup, machine, save_json, set_seed
 from ..toolbox.images import image_grid
+from ..toolbox.batches import spread
 from ..toolbox.processes import PATIENCE, full_tensor, processes, rank
 from ..pictures import make_dataset
 from ..tokenizer import TOKENIZERS, Tokenizer, TokenizerConfig
@@ -81,7 +82,7 @@ def first_images(
     n:int, # At most so many, spread evenly
 )->torch.Tensor: # `(n, c, H, W)`
     "A few pictures of the whole set."
-    return torch.stack([dataset[int(i)][0] for i in torch.linspace(0, len(dataset)-1, min(n, len(dataset)))])
+    return torch.stack([dataset[int(i)][0] for i in spread(len(dataset), n)])
 
 def begin(
     model:str, # Kind of model

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['ResidualQuantizer', 'check_codes']
 
-# %% ../nbs/course/03_quantizer.ipynb #c002
+# %% ../nbs/course/03_quantizer.ipynb #c006
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .toolbox.processes import from_rank_0, sum_over_ranks
 from .codebook import Codebook, nearest_code
+from .toolbox.processes import from_rank_0, sum_over_ranks
 
-# %% ../nbs/course/03_quantizer.ipynb #c009
+# %% ../nbs/course/03_quantizer.ipynb #c021
 class ResidualQuantizer(nn.Module):
     "Write a vector as `depth` codes, each for what the ones before it left over."
     def __init__(self,
@@ -27,7 +27,9 @@ class ResidualQuantizer(nn.Module):
     ):
         super().__init__()
         self.dim,self.codebook_size,self.depth = dim,codebook_size,depth
-        self.codebooks = nn.ModuleList([Codebook(codebook_size, dim, decay, revive) for _ in range(1 if shared_codebook else depth)])
+        n = 1 if shared_codebook else depth
+        books = (Codebook(codebook_size, dim, decay, revive) for _ in range(n))
+        self.codebooks = nn.ModuleList(books)
 
     def book(self,
         d:int, # Depth, from 0
@@ -37,7 +39,7 @@ class ResidualQuantizer(nn.Module):
 
     def forward(self,
         x:Tensor, # `(..., dim)` features
-    )->tuple[Tensor,Tensor,Tensor]: # quantized `(..., dim)`, codes `(..., depth)`, commitment loss `()`
+    )->tuple[Tensor,Tensor,Tensor]: # Quantized `(..., dim)`, codes `(..., depth)`, loss `()`
         "Quantize `x`; in training mode update the codebooks too."
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
@@ -52,9 +54,10 @@ class ResidualQuantizer(nn.Module):
                 codes.append(code)
                 losses.append(F.mse_loss(x, total.view_as(x)))
             quantized = x+(total.view_as(x)-x).detach()
-            return quantized, torch.stack(codes, -1).view(*x.shape[:-1], self.depth), torch.stack(losses).mean()
+            codes = torch.stack(codes, -1).view(*x.shape[:-1], self.depth)
+            return quantized, codes, torch.stack(losses).mean()
 
-# %% ../nbs/course/03_quantizer.ipynb #c013
+# %% ../nbs/course/03_quantizer.ipynb #c025
 @patch
 @torch.no_grad()
 def encode(
@@ -69,18 +72,22 @@ def encode(
             residual = residual-self.book(d)(codes[-1])
     return torch.stack(codes, -1).view(*x.shape[:-1], self.depth)
 
-# %% ../nbs/course/03_quantizer.ipynb #c016
+# %% ../nbs/course/03_quantizer.ipynb #c027
 def check_codes(
     codes:Tensor, # `(..., depth)`
     codebook_size:int, # Codes must lie below it
     max_depth:int, # At most so many codes per position
 )->None:
     "Raise one clear error if `codes` cannot index a stack of codebooks."
-    if codes.is_floating_point() or codes.dtype == torch.bool: raise TypeError(f"codes must be integers, not {codes.dtype}: pass what `encode` returned")
-    if not 1 <= codes.shape[-1] <= max_depth: raise ValueError(f"codes have depth {codes.shape[-1]}, the model knows 1..{max_depth}: check that they come from the same tokenizer")
+    if codes.is_floating_point() or codes.dtype == torch.bool:
+        raise TypeError(f"codes must be integers, not {codes.dtype}: pass what `encode` returned")
+    if not 1 <= codes.shape[-1] <= max_depth:
+        raise ValueError(f"codes have depth {codes.shape[-1]}, the model knows 1..{max_depth}: "
+                         "check that they come from the same tokenizer")
     low, high = torch.stack(codes.long().aminmax()).tolist() if codes.numel() else (0, 0)
     if low < 0 or high >= codebook_size:
-        raise ValueError(f"code {low if low < 0 else high} is outside 0..{codebook_size-1}: the codes come from a tokenizer with another codebook")
+        raise ValueError(f"code {low if low < 0 else high} is outside 0..{codebook_size-1}: "
+                         "the codes come from a tokenizer with another codebook")
 
 @patch
 def decode(
@@ -90,10 +97,11 @@ def decode(
 )->Tensor: # `(..., dim)`
     "Sum the code vectors of `codes`, up to `depth`."
     check_codes(codes, self.codebook_size, self.depth)
-    if depth is not None and not 1 <= depth <= codes.shape[-1]: raise ValueError(f"depth {depth} is outside 1..{codes.shape[-1]}, the depth of the codes")
+    if depth is not None and not 1 <= depth <= codes.shape[-1]:
+        raise ValueError(f"depth {depth} is outside 1..{codes.shape[-1]}, the depth of the codes")
     return sum(self.book(d)(codes[...,d].long()) for d in range(depth or codes.shape[-1]))
 
-# %% ../nbs/course/03_quantizer.ipynb #c025
+# %% ../nbs/course/03_quantizer.ipynb #c054
 @patch
 @torch.no_grad()
 def kmeans_start(
@@ -103,17 +111,20 @@ def kmeans_start(
 )->None:
     "Place all entries by k-means on what each depth is given of `x`."
     x = x.float().reshape(-1, self.dim)
-    first = from_rank_0(x[torch.arange(self.codebook_size, device=x.device) % len(x)])  # the same in all processes
+    first = from_rank_0(x[torch.arange(self.codebook_size, device=x.device) % len(x)])
     for book in self.codebooks: book.weight.copy_(first)
     for _ in range(iterations):
-        moved = {book: (torch.zeros_like(book.cluster_size_ema), torch.zeros_like(book.weight)) for book in self.codebooks}
+        counts = {book: torch.zeros_like(book.cluster_size_ema) for book in self.codebooks}
+        sums = {book: torch.zeros_like(book.weight) for book in self.codebooks}
         residual = x
-        for d in range(self.depth):
-            code = nearest_code(residual, self.book(d).weight)
-            counts, sums = moved[self.book(d)]
-            counts.index_add_(0, code, torch.ones_like(residual[:,0])); sums.index_add_(0, code, residual)
-            residual = residual-self.book(d)(code)
-        for book,(counts,sums) in moved.items():
-            sum_over_ranks(counts, sums)
-            book.weight.copy_(torch.where(counts[:,None] > 0, sums/counts[:,None].clamp(min=1), book.weight))
-            book.cluster_size_ema.copy_(counts.clamp(min=1)); book.embed_ema.copy_(book.weight*book.cluster_size_ema[:,None])
+        for book in map(self.book, range(self.depth)):
+            code = nearest_code(residual, book.weight)
+            counts[book].index_add_(0, code, torch.ones_like(residual[:,0]))
+            sums[book].index_add_(0, code, residual)
+            residual = residual-book(code)
+        sum_over_ranks(*counts.values(), *sums.values())
+        for book in self.codebooks:
+            n = counts[book].clamp(min=1)
+            mean = torch.where(counts[book][:,None] > 0, sums[book]/n[:,None], book.weight)
+            book.weight.copy_(mean); book.cluster_size_ema.copy_(n)
+            book.embed_ema.copy_(mean*n[:,None])

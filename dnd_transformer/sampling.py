@@ -110,15 +110,18 @@ def generate(
     if uniforms is None: uniforms = torch.rand(b, c.n_positions, c.depth, generator=generator, device=generator.device if generator else "cpu")
     uniforms, labels = uniforms.to(device), labels.to(device)
     if guided: labels = torch.cat([labels, torch.full_like(labels, c.num_classes)])
-    cache = [KVCache(len(labels), c, model.tok_embeddings.weight) for _ in range(c.n_layer)]
-    codes = torch.empty(b, c.n_positions, c.depth, dtype=torch.long, device=labels.device)
+    codes = torch.empty(len(labels), c.n_positions, c.depth, dtype=torch.long, device=device)
+    caches = [[KVCache(len(labels), c, model.tok_embeddings.weight) for _ in blocks]
+              for blocks in model.segments]
     h = model.cls_embedding(labels)[:,None]
-    for p in range(c.n_positions):
-        def _pick(k, logits):
-            code = draw_code(guide(logits, cfg_scale) if guided else logits, uniforms[:,p:p+1,k], temperature, top_k, top_p, greedy)
-            codes[:,p,k] = code[:,0]
-            return torch.cat([code, code]) if guided else code
-        model.run(h, model.rope[p:p+1], _pick, cache)
-        h = model.tok_embeddings(codes[:,p:p+1]).sum(-2)
-        if guided: h = torch.cat([h, h])
-    return codes.unflatten(1, c.grid)
+    for t in range(c.n_positions):                       # along the raster scan
+        for d, blocks in enumerate(model.segments):      # along depth
+            for block, cache in zip(blocks, caches[d]): h = block(h, model.rope[t:t+1], cache)
+            logits = model.head(d, h)[:,0]
+            if guided: logits = guide(logits, cfg_scale)
+            code = draw_code(logits, uniforms[:,t,d], temperature, top_k, top_p, greedy)
+            codes[:,t,d] = code.repeat(2) if guided else code
+            h = h+model.tok_embeddings(codes[:,t:t+1,d])
+        h = model.tok_embeddings(codes[:,t:t+1]).sum(-2)
+    return codes[:b].unflatten(1, c.grid)
+

@@ -63,6 +63,7 @@ def bootstrap_interval(
                          "of the same length, one number per image")
     if not (np.isfinite(values).all() and np.isfinite(weights).all()):
         raise ValueError("there are NaN or infinite values: look for broken images in the set")
+    if not weights.any(): raise ValueError("all weights are 0: leave empty texts out of the set")
     rng = np.random.default_rng(seed)
     chosen = (rng.integers(len(values), size=len(values)) for _ in range(draws))
     ratios = [values[i].sum()/weights[i].sum() for i in chosen if weights[i].sum() > 0]

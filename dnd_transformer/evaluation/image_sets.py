@@ -31,6 +31,9 @@ RESIZES = {"adm": center_crop,
            **{name: partial(_fit, filter=Image.Resampling[name.upper()]) for name in FILTERS}}
 
 # %% ../../nbs/evaluation/image_sets.ipynb #c008
+def _stack(images):  # by NumPy: on a busy machine PyTorch's threads wait for each other
+    return torch.from_numpy(np.stack([image.numpy() for image in images]))
+
 class ImageSet(Dataset):
     "8-bit color images by key, none left out; subclasses give `read(i)` and `content()`."
     statistics = None
@@ -103,8 +106,8 @@ class ImageSet(Dataset):
     ): # Iterator over `(b, 3, H, W)` uint8
         "The images in order, in batches."
         part = Subset(self, range(start, len(self))) if start else self
-        loader = DataLoader(part, batch_size, num_workers=workers, generator=torch.Generator())
-        return clear_errors(loader)
+        return clear_errors(DataLoader(part, batch_size, num_workers=workers, collate_fn=_stack,
+                                       generator=torch.Generator()))
 
 # %% ../../nbs/evaluation/image_sets.ipynb #c010
 def set_record(

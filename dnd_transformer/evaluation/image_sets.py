@@ -258,6 +258,7 @@ def _array_header(path, start):
         shape, fortran, dtype = (fmt.read_array_header_1_0 if old else fmt.read_array_header_2_0)(f)
         return shape, fortran, dtype, f.tell()
 
+# %% ../../nbs/evaluation/image_sets.ipynb #c032
 def _stored_statistics(path):
     "`mu` and `sigma` of an `.npz`, in float64, or None."
     with np.load(path) as data:
@@ -273,7 +274,7 @@ def _stored_statistics(path):
                              "compute it again, from images without broken ones")
     return own
 
-# %% ../../nbs/evaluation/image_sets.ipynb #c031
+# %% ../../nbs/evaluation/image_sets.ipynb #c033
 class NpzImages(ImageSet):
     "Images in `arr_0` of an `.npz`, read one at a time."
     def __init__(self,
@@ -305,7 +306,7 @@ class NpzImages(ImageSet):
         yield str(self._shape).encode()
         for i in range(0, len(self), 8): yield self._rows(i, min(8, len(self)-i))
 
-# %% ../../nbs/evaluation/image_sets.ipynb #c035
+# %% ../../nbs/evaluation/image_sets.ipynb #c037
 class StoredStatistics(ImageSet):
     "Mean and covariance of features whose images are elsewhere."
     def __init__(self,
@@ -333,7 +334,7 @@ def _open_npz(path, **kw):
     raise ValueError(f"{path} holds {', '.join(keys) or 'nothing'}: "
                      "a set needs arr_0 (images) or mu and sigma (statistics)")
 
-# %% ../../nbs/evaluation/image_sets.ipynb #c038
+# %% ../../nbs/evaluation/image_sets.ipynb #c040
 class DatasetImages(ImageSet):
     "The images of a data set, as 8-bit color images."
     def __init__(self,
@@ -370,7 +371,7 @@ class DatasetImages(ImageSet):
             yield batch
         if start == 0: self._digest = h.hexdigest()[:16]
 
-# %% ../../nbs/evaluation/image_sets.ipynb #c042
+# %% ../../nbs/evaluation/image_sets.ipynb #c044
 def open_set(
     source, # Folder, `.npz`, tensor in [-1, 1], data set of `(image, label)`, or an open set
     what:str="images", # How errors call it

@@ -22,9 +22,10 @@ from tqdm import tqdm
 from ..toolbox.files import atomic_path, machine, save_json
 from ..toolbox.tables import bootstrap_interval
 from ..toolbox.run_folder import RunFolder, describe, fingerprint
+from ..toolbox.reading import Reader
 from ..toolbox.text import load_font, wrap_words
 from ..tokenizer import Tokenizer
-from ..ocr import Reader, edit_counts, rouge_pair
+from ..ocr import edit_counts, rouge_pair
 from .image_sets import ImageSet, open_set
 from .readers import calibrate, kept_calibration
 
@@ -282,6 +283,7 @@ def _whole_groups(lines, count, group_size):
     if done < count: done -= done%group_size
     return done, ends[done]
 
+# %% ../../nbs/evaluation/rocr.ipynb #c035
 def _compare(lines, done, images, pairs):
     "Raise an error if a line is about another image than in this run."
     probes = {0, done//2, done-1}
@@ -294,7 +296,6 @@ def _compare(lines, done, images, pairs):
                              f"{row.get(field)!r}, this run has {value!r} for image {key!r}: "
                              "choose another folder or remove this one")
 
-# %% ../../nbs/evaluation/rocr.ipynb #c034
 def _claim(out, images, pairs, reader):
     "Make `out` the folder of these readings; whose they are, and how many are there."
     identity = dict(reader=describe(reader), group_size=reader.group_size, source=images.name)
@@ -307,6 +308,7 @@ def _claim(out, images, pairs, reader):
     folder.note(images=len(pairs))
     return identity, done
 
+# %% ../../nbs/evaluation/rocr.ipynb #c036
 def _read_all(images, pairs, reader, out):
     "Read what `out` does not hold yet; who has read what."
     identity, done = _claim(out, images, pairs, reader)
@@ -325,7 +327,7 @@ def _read_all(images, pairs, reader, out):
             bar.update(len(group))
     return identity
 
-# %% ../../nbs/evaluation/rocr.ipynb #c036
+# %% ../../nbs/evaluation/rocr.ipynb #c038
 def knows_texts(
     dataset, # Anything
 )->bool:
@@ -342,7 +344,7 @@ def own_texts(
     name = f"folder {Path(dataset).name}" if is_path else type(dataset).__name__
     raise ValueError(f"{name} does not say what is written on its images: give the texts")
 
-# %% ../../nbs/evaluation/rocr.ipynb #c039
+# %% ../../nbs/evaluation/rocr.ipynb #c041
 def rocr(
     images, # See `open_set`: a folder, an `.npz`, a tensor or a data set
     texts, # See `read_texts`; None: the data set knows
@@ -364,7 +366,7 @@ def rocr(
     save_json(result, out/"scores.json")
     return result
 
-# %% ../../nbs/evaluation/rocr.ipynb #c046
+# %% ../../nbs/evaluation/rocr.ipynb #c048
 def read_images(
     images, # See `open_set`
     reader:Reader, # See `make_reader`
@@ -376,7 +378,7 @@ def read_images(
     _read_all(source, dict.fromkeys(source.keys), reader, out)
     return {row["image"]: row["read"] for row in read_lines(out/"readings.jsonl")}
 
-# %% ../../nbs/evaluation/rocr.ipynb #c057
+# %% ../../nbs/evaluation/rocr.ipynb #c059
 class Decoded(Dataset):
     "A data set as a tokenizer gives it back; items are `(image, label)`."
     def __init__(self,
@@ -405,7 +407,7 @@ class Decoded(Dataset):
         image = self._tok.decode(codes.to(weight.device, torch.long), depth=self.depth)[0]
         return image.float().clamp(-1, 1).cpu(), label
 
-# %% ../../nbs/evaluation/rocr.ipynb #c058
+# %% ../../nbs/evaluation/rocr.ipynb #c060
 def rocr_by_depth(
     tok:Tokenizer, # In evaluation mode
     dataset:Dataset, # Items are `(image, label)`, of the tokenizer's size

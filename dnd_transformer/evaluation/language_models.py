@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['sliding_windows', 'CausalLM']
 
-# %% ../../nbs/evaluation/language_models.ipynb #c002
+# %% ../../nbs/evaluation/language_models.ipynb #c003
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,11 @@ from ..toolbox.files import default_device, optional
 from ..perplexity import LanguageModel
 from .readers import load_network
 
-# %% ../../nbs/evaluation/language_models.ipynb #c005
+# %% ../../nbs/evaluation/language_models.ipynb #c007
 def sliding_windows(
     length:int, # Tokens of a text, with its beginning and its end
     window:int, # Tokens that the model sees at once, at least 2
-)->list[tuple[int,int,int]]: # Per piece: where it begins and ends in the text, and the first token that it scores
+)->list[tuple[int,int,int]]: # Per piece: its begin, its end, and the first token that it scores
     "Cut a text in overlapping pieces that score each token once, except the beginning."
     pieces = [(0, min(window, length), 1)]
     while pieces[-1][1] < length:
@@ -31,41 +31,58 @@ def sliding_windows(
         pieces.append((begin, min(begin+window, length), end))
     return pieces
 
-# %% ../../nbs/evaluation/language_models.ipynb #c008
+# %% ../../nbs/evaluation/language_models.ipynb #c010
 class CausalLM(LanguageModel):
     "A causal language model of `transformers`."
     def __init__(self,
         name:str|Path="Qwen/Qwen2.5-0.5B", # On the hub, or a folder
-        device_map=None, # For models larger than a GPU: "auto", or see `transformers` (default: all on one device)
+        device_map=None, # For models larger than a GPU, such as "auto" (default: one device)
         dtype:str|torch.dtype="auto", # Of the weights, such as "float32" (default: as stored)
         window:int=2048, # Tokens read at once, at most what the model was made for
         batch_size:int=8, # Pieces of text read together
     ):
-        if window < 2 or batch_size < 1: raise ValueError(f"window {window} and batch_size {batch_size} must be at least 2 and 1")
-        transformers = optional("transformers", "qwen")
-        self.tokenizer, self.model = load_network(name, "causal language model", "tokenizer", transformers.AutoTokenizer, transformers.AutoModelForCausalLM, dtype, device_map)
+        if window < 2 or batch_size < 1:
+            raise ValueError(f"window {window} and batch_size {batch_size} must be "
+                             "at least 2 and 1")
+        library = optional("transformers", "qwen")
+        self.tokenizer, self.model = load_network(
+            name, "causal language model", "tokenizer", library.AutoTokenizer,
+            library.AutoModelForCausalLM, dtype, device_map)
         if device_map is None: self.model.to(default_device())
         self._end, begin = self.tokenizer.eos_token_id, self.tokenizer.bos_token_id
-        if self._end is None: raise ValueError(f"the tokenizer of {name} has no end-of-text token, and a text must have an end: set eos_token in its tokenizer_config.json")
+        if self._end is None:
+            raise ValueError(f"the tokenizer of {name} has no end-of-text token, and a text must "
+                             "have an end: set eos_token in its tokenizer_config.json")
         self._begin = self._end if begin is None else begin
-        self.window, self._batch_size = min(window, getattr(self.model.config, "max_position_embeddings", window)), batch_size
-        self.name, self.dtype = Path(name).name if Path(name).is_dir() else str(name), str(self.model.dtype).removeprefix("torch.")
+        longest = getattr(self.model.config, "max_position_embeddings", window)
+        self.window, self._batch_size = min(window, longest), batch_size
+        self.name = Path(name).name if Path(name).is_dir() else str(name)
+        self.dtype = str(self.model.dtype).removeprefix("torch.")
 
     @torch.inference_mode()
     def _score(self, pieces):
         "The surprise of each `(tokens, first)`, from token `first` on."
-        rows = [torch.tensor(tokens) for tokens,_ in pieces]
-        ids, seen = pad_sequence(rows, True, self._end).to(self.model.device), pad_sequence([torch.ones_like(r) for r in rows], True).to(self.model.device)
+        rows, device = [torch.tensor(tokens) for tokens,_ in pieces], self.model.device
+        ids = pad_sequence(rows, True, self._end).to(device)
+        seen = pad_sequence([torch.ones_like(r) for r in rows], True).to(device)
         logits = self.model(input_ids=ids, attention_mask=seen, use_cache=False).logits
-        return [cross_entropy(l[first-1:len(r)-1].float(), r[first:].to(l.device), reduction="sum").item() for l,r,(_,first) in zip(logits, rows, pieces)]
+        nats = lambda l, true: cross_entropy(l.float(), true.to(l.device), reduction="sum").item()
+        return [nats(l[first-1:len(r)-1], r[first:])
+                for l,r,(_,first) in zip(logits, rows, pieces)]
+
+    def _pieces(self, encoded):
+        "Number of the text, and `(tokens, first)`, of all pieces, the longest first."
+        found = [(k, (t[begin:end], first-begin)) for k,t in enumerate(encoded)
+                 for begin,end,first in sliding_windows(len(t), self.window)]
+        # If the memory does not suffice for the longest, it shows at once
+        return sorted(found, key=lambda piece: -len(piece[1][0]))
 
     def surprise(self, texts):
         "The surprise of each text, piece by piece."
-        encoded = [[self._begin, *ids, self._end] for ids in self.tokenizer(texts, add_special_tokens=False).input_ids]
-        pieces = [(k, (t[begin:end], first-begin)) for k,t in enumerate(encoded) for begin,end,first in sliding_windows(len(t), self.window)]
-        pieces.sort(key=lambda piece: -len(piece[1][0]))  # the longest first: if the memory does not suffice, it shows at once
-        nll = np.zeros(len(texts))
+        ids = self.tokenizer(texts, add_special_tokens=False).input_ids
+        encoded = [[self._begin, *row, self._end] for row in ids]
+        pieces, nll = self._pieces(encoded), np.zeros(len(texts))
         for i in tqdm(range(0, len(pieces), self._batch_size), desc="language model", disable=None):
-            some = pieces[i:i+self._batch_size]
-            for (k,_),value in zip(some, self._score([piece for _,piece in some])): nll[k] += value
+            numbers, some = zip(*pieces[i:i+self._batch_size])
+            for k,value in zip(numbers, self._score(some)): nll[k] += value
         return nll, [len(t)-1 for t in encoded]

@@ -64,6 +64,7 @@ def _one_picture(tok, path, name, depths, out):
     return shown, dict(psnr=psnr(originals, shown[1:]).tolist(),
                        ssim=ssim(originals, shown[1:]).tolist())
 
+# %% ../../nbs/models/reconstruction.ipynb #c016
 def _all_pictures(tok, root, files, depths, out):
     "The first strips, the figures of every picture, and what could not be read."
     first, images, skipped = [], [], []
@@ -75,9 +76,12 @@ def _all_pictures(tok, root, files, depths, out):
             continue
         images.append(dict(file=str(file), **figures))
         if len(first) < 16: first.append(shown)
+    if not images:
+        raise ValueError(f"none of the {len(files)} files in {root} could be read; "
+                         f"the first: {skipped[0]}")
     return first, images, skipped
 
-# %% ../../nbs/models/reconstruction.ipynb #c015
+# %% ../../nbs/models/reconstruction.ipynb #c017
 def reconstruct_pictures(
     tok:Tokenizer, # In evaluation mode
     source:str|Path, # A folder with images, or one image file
@@ -95,9 +99,6 @@ def reconstruct_pictures(
     RunFolder(out, "reconstructions", dict(source=source, pictures=len(files), **about),
               work="depth-*/*.png")
     first, images, skipped = _all_pictures(tok, root, files, depths, out)
-    if not images:
-        raise ValueError(f"none of the {len(files)} files of {source} could be read; "
-                         f"the first: {skipped[0]}")
     _save(torch.cat(first), out/"comparison.png", ncol=1+len(depths))
     mean = {k: torch.tensor([x[k] for x in images]).mean(0).tolist() for k in ("psnr", "ssim")}
     ratios = [compression_ratio(tok.config, d) for d in depths]
@@ -106,7 +107,7 @@ def reconstruct_pictures(
     save_json(metrics, out/"metrics.json")
     return metrics
 
-# %% ../../nbs/models/reconstruction.ipynb #c017
+# %% ../../nbs/models/reconstruction.ipynb #c019
 def reconstruction_rows(
     metrics:dict, # From `reconstruct_pictures`
 )->list[dict]: # One row per depth, for `text_table`

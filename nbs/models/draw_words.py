@@ -1,4 +1,4 @@
-"The hundred words of the page on generation, for several processes: draw_words.py FOLDER BATCH_SIZE"
+"The hundred words of the page on generation: draw_words.py FOLDER BATCH_SIZE"
 import sys
 
 from dnd_transformer.models.checkpoints import load_tokenizer, load_transformer

@@ -21,7 +21,7 @@ from ..toolbox.processes import PATIENCE, check_device, processes, rank
 from ..toolbox.tables import text_table
 from ..transformer import DnDTransformer
 from ..models.checkpoints import RELEASED, convert, export_released, load_tokenizer
-from ..models.checkpoints import load_transformer, pretrained_models, released_table
+from ..models.checkpoints import load_transformer, pretrained_models, released_rows
 from ..models.generation import DrawRequest, generate_images
 from ..models.reconstruction import reconstruct_pictures, reconstruction_rows
 
@@ -79,6 +79,8 @@ def form_of(
     return ",".join("..." if k is ... else k.__name__.upper() for k in kinds)
 
 # %% ../../nbs/cli/commands.ipynb #c013
+_Help = partial(argparse.HelpFormatter, max_help_position=30)  # Fewer lines with one name
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         "One line instead of argparse's usage and line."
@@ -110,9 +112,9 @@ def _add_option(parser, option, dest, arg, default, positional=False):
 # %% ../../nbs/cli/commands.ipynb #c015
 def _parser(func, name, positional, settings, names):
     "Every argument of `func`, and every field of its settings, as an option."
-    parser = _Parser(name, description=func.__doc__, allow_abbrev=False)
+    parser = _Parser(prog=name, usage=" ".join([name, "[options]", *positional]),
+                     description=func.__doc__, formatter_class=_Help, allow_abbrev=False)
     parser.add_argument("--debug", action="store_true", help="Show the traceback of an error")
-    own = parser.add_argument_group("run") if settings else parser
     for key,arg in docments(func, full=True, returns=False, eval_str=True).items():
         if key in settings:
             group, given = parser.add_argument_group(key, arg.docment), settings[key]
@@ -122,8 +124,7 @@ def _parser(func, name, positional, settings, names):
                 default = None if preset else getattr(given, f)
                 _add_option(group, names.get(f, f), f"{key}.{f}", field, default)
         else:
-            first = key in positional
-            _add_option(parser if first else own, key, key, arg, arg.default, first)
+            _add_option(parser, key, key, arg, arg.default, key in positional)
     return parser
 
 def _grouped(given):
@@ -254,7 +255,7 @@ def dnd_convert(
 ):
     "Convert a model to safetensors and config.json, or back, and check that it reads the same."
     if list:
-        print(released_table())
+        print(text_table(released_rows()))
         return
     if not source or not out:
         raise ValueError("source or folder is missing: give both, or --list for what there is")

@@ -25,7 +25,8 @@ setup(
     package_data={cfg["lib_path"]: ["pretrained/*/*", "pretrained/*/*/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=shlex.split(cfg["requirements"]),
-    extras_require={k[:-len("_requirements")]: shlex.split(v) for k,v in cfg.items() if k.endswith("_requirements")},
+    extras_require={k.removesuffix("_requirements"): shlex.split(v) for k,v in cfg.items()
+                    if k.endswith("_requirements")},
     entry_points={
         "console_scripts": shlex.split(cfg["console_scripts"]),
         "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"],

@@ -41,8 +41,8 @@ def _factor(
     values, vectors = torch.linalg.eigh(sigma)
     scale = values.abs().max()
     if values[0] < -1e-3*scale:  # rounding to float32 stays well above
-        raise ValueError(f"sigma has the eigenvalue {values[0]:.3g}, a covariance has none below 0: "
-                         "compute it with feature_statistics")
+        raise ValueError(f"sigma has the eigenvalue {values[0]:.3g}, a covariance has none "
+                         "below 0: compute it with feature_statistics")
     keep = values > len(sigma)*torch.finfo(values.dtype).eps*scale
     return vectors[:,keep]*values[keep].sqrt()
 

@@ -93,7 +93,7 @@ class RapidReader(Reader):
     ):
         settings = lookup(READ_MODES, mode, "reading mode")
         try:
-            import onnxruntime  # noqa: F401  (rapidocr itself would miss it only at the first image)
+            import onnxruntime  # noqa: F401 (rapidocr would miss it only at the first image)
             from rapidocr import RapidOCR
         except ImportError as e:
             raise ImportError(f"RapidReader needs a package that is missing ({e}): "

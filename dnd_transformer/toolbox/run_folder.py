@@ -42,14 +42,15 @@ class RunFolder:
         about:dict|None=None, # More to write down when the folder is claimed
     ):
         self.path, self.kind, self.work = Path(path), kind, work
-        self.record = on_rank_0(lambda: self._claim(_plain(identity), _plain(settings or {}), about))
+        asked = _plain(identity), _plain(settings or {})
+        self.record = on_rank_0(lambda: self._claim(*asked, about))
 
     def _claim(self, identity, settings, about):
         old = self._check(identity)
         self.path.mkdir(parents=True, exist_ok=True)
         for part in self.path.rglob(".*.part"): part.unlink()  # what a killed process was writing
         record = old or dict(kind=self.kind, identity=identity, **_plain(about or {}), runs=[])
-        last = {k: v for k,v in record["runs"][-1].items() if k != "date"} if record["runs"] else None
+        last = {k: v for k,v in record["runs"][-1].items() if k != "date"} if old else None
         if last != settings:
             record["runs"].append(dict(date=date.today().isoformat(), **settings))
             save_json(record, self.path/"run.json")
@@ -106,7 +107,11 @@ def describe(
     dataset:Dataset,
 )->str: # One line
     "Kind and settings of a data set, such as `TenCrop(size=(48, 48)) of ImageFiles(...)`."
-    plain = lambda v: isinstance(v, (int, float, str)) or isinstance(v, tuple) and all(map(plain, v))
-    settings = ", ".join(f"{k}={v!r}" for k,v in vars(dataset).items() if not k.startswith("_") and plain(v))
+    public = {k: v for k,v in vars(dataset).items() if not k.startswith("_") and _is_value(v)}
     inner = getattr(dataset, "dataset", None)
-    return f"{type(dataset).__name__}({settings})" + (f" of {describe(inner)}" if inner is not None else "")
+    own = f"{type(dataset).__name__}({', '.join(f'{k}={v!r}' for k,v in public.items())})"
+    return own if inner is None else f"{own} of {describe(inner)}"
+
+def _is_value(v):
+    "A number, a text, or a tuple of them."
+    return isinstance(v, (int, float, str)) or isinstance(v, tuple) and all(map(_is_value, v))

@@ -24,7 +24,8 @@ from ..codes import extract_codes
 from ..transformer import DnDTransformer, TRANSFORMERS
 from ..training import TRANSFORMER_TRAININGS, train_transformer
 from ..sampling import generate
-from ..ocr import RapidReader, ocr_scores, word_share
+from ..toolbox.reading import RapidReader
+from ..ocr import ocr_scores, word_share
 from ..models.checkpoints import load_tokenizer, load_transformer, save_model
 
 # %% ../../nbs/cli/demo.ipynb #c006

@@ -27,7 +27,7 @@ from .toolbox.training_loop import RunLog, WeightEMA, lr_at, set_lr, train_loop
 from .toolbox.training_loop import training_run
 _all_ = ["TOKENIZER_TRAININGS", "TokenizerTraining"]
 
-# %% ../nbs/course/05_tokenizer_training.ipynb #c021
+# %% ../nbs/course/05_tokenizer_training.ipynb #c023
 def tokenizer_step(
     net:nn.Module, # A tokenizer in training mode, wrapped for several processes or not
     optimizer:torch.optim.Optimizer, # Over its parameters
@@ -46,12 +46,11 @@ def tokenizer_step(
     nn.utils.clip_grad_norm_(tok.parameters(), losses.settings.clip)
     optimizer.step()
     if losses.disc and adversarial:
-        lr = optimizer.param_groups[0]["lr"]
-        terms |= losses.train_discriminator(images, out.images, lr)
+        terms |= losses.train_discriminator(images, out.images, optimizer.param_groups[0]["lr"])
     perplexity = code_usage(out.codes, tok.config.codebook_size)[1]
     return {**terms, **{f"perplexity {d}": p for d,p in enumerate(perplexity)}}
 
-# %% ../nbs/course/05_tokenizer_training.ipynb #c025
+# %% ../nbs/course/05_tokenizer_training.ipynb #c029
 def _scheduled_step(net, state, settings, i, batch):
     s, optimizer = settings, state["optimizer"]
     set_lr(optimizer, lr_at(i, s.steps, s.lr, s.warmup, s.final_lr))
@@ -67,9 +66,11 @@ def _evaluation(tok, state, evaluate):
     return result
 
 @torch.no_grad()
-def _kmeans(tok, images, rounds): tok.quantizer.kmeans_start(tok.features(images), rounds)
+def _kmeans(tok, images, rounds):
+    tok.quantizer.kmeans_start(tok.features(images.to(tok.quant_conv.weight.device)), rounds)
 
 def _prepare(tok, settings, device):
+    device = torch.device(device or next(tok.parameters()).device)
     s, gpu = settings, [device] if device.type == "cuda" else None
     net = tok.to(device).train().activation_checkpointing(s.activation_checkpointing)
     if world_size() > 1: net = DistributedDataParallel(tok, gpu, broadcast_buffers=False)
@@ -78,7 +79,7 @@ def _prepare(tok, settings, device):
     if s.ema_decay: state["ema"] = WeightEMA(tok, s.ema_decay)
     return net, state
 
-# %% ../nbs/course/05_tokenizer_training.ipynb #c026
+# %% ../nbs/course/05_tokenizer_training.ipynb #c030
 def train_tokenizer(
     tok:Tokenizer, # Trained in place
     dataset:Dataset, # Items are `(image, label)`, images as the tokenizer wants them
@@ -94,10 +95,9 @@ def train_tokenizer(
     "Train `tok` on the images of `dataset`; it ends in evaluation mode, averaged if so asked."
     run = training_run(folder, settings, loop, resume, about,
                        model=tok.config, data=describe(dataset))
-    device = torch.device(device or next(tok.parameters()).device)
     net, state = _prepare(tok, settings, device)
     data = partial(load_batches, dataset, settings.batch_size, settings.seed, workers=workers)
-    if settings.kmeans: _kmeans(tok, next(data(0))[0].to(device), settings.kmeans)
+    if settings.kmeans: _kmeans(tok, next(data(0))[0], settings.kmeans)
     evaluate = evaluate and partial(_evaluation, tok, state, evaluate)
     step = partial(_scheduled_step, net, state, settings)
     show = dict(title="tokenizer", keys=("reconstruction", "commitment"),
@@ -107,7 +107,7 @@ def train_tokenizer(
     tok.eval()
     return log
 
-# %% ../nbs/course/05_tokenizer_training.ipynb #c031
+# %% ../nbs/course/05_tokenizer_training.ipynb #c035
 @torch.no_grad()
 def evaluate_tokenizer(
     tok:Tokenizer, # In evaluation mode
@@ -116,8 +116,7 @@ def evaluate_tokenizer(
 )->dict[str,list[float]]: # "mse", "psnr" (dB), "usage" and "perplexity", one value per depth
     "Reconstruction error at every depth, and use of the codebook."
     device, codes, mse, decibels = next(tok.parameters()).device, [], [], []
-    for x in images.split(batch_size):
-        x = x.to(device)
+    for x in (part.to(device) for part in images.split(batch_size)):
         codes.append(tok.encode(x))
         drawn = [tok.decode(codes[-1], depth=d+1).float() for d in range(tok.config.depth)]
         mse.append(torch.stack([(y-x).square().mean((1, 2, 3)) for y in drawn]))

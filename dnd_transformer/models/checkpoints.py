@@ -135,6 +135,7 @@ def write_folder(
     save_json(info, folder/"config.json")
     return list(written)
 
+# %% ../../nbs/models/checkpoints.ipynb #c018
 def save_model(
     model:nn.Module, # Carries its settings as `model.config`
     folder:str|Path, # Receives `model.safetensors` and `config.json`
@@ -145,7 +146,7 @@ def save_model(
     info = {"model": type(model).__name__, "config": asdict(model.config), **extra}
     write_folder(model.state_dict(), info, folder, dtype)
 
-# %% ../../nbs/models/checkpoints.ipynb #c019
+# %% ../../nbs/models/checkpoints.ipynb #c020
 def read_folder(
     folder:str|Path, # With `config.json`, and `model.safetensors` or its shards
 )->tuple[dict[str,Tensor],dict]: # Tensors by name, backed by the files; content of `config.json`
@@ -167,7 +168,7 @@ def read_folder(
                          f"({', '.join(map(excerpt, odd))}): they belong to different models")
     return tensors, info
 
-# %% ../../nbs/models/checkpoints.ipynb #c023
+# %% ../../nbs/models/checkpoints.ipynb #c024
 def pretrained_models()->dict[str,Path]:
     "Folders of the models that come with the package, by name."
     root = files("dnd_transformer")/"pretrained"
@@ -175,7 +176,7 @@ def pretrained_models()->dict[str,Path]:
     folders = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.name)
     return {p.name: Path(str(p)) for p in folders}
 
-# %% ../../nbs/models/checkpoints.ipynb #c026
+# %% ../../nbs/models/checkpoints.ipynb #c027
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 def weights_file(
@@ -191,7 +192,7 @@ def weights_file(
                      "expected config.json with model.safetensors, or one of "
                      f"{', '.join(_SUFFIXES)}: give the path of a file")
 
-# %% ../../nbs/models/checkpoints.ipynb #c028
+# %% ../../nbs/models/checkpoints.ipynb #c029
 def fetch(
     name:str, # In `RELEASED`, with "@" and a commit or not
 )->tuple[Path,str]: # The file in the cache of the hub, and its commit
@@ -216,7 +217,7 @@ def _not_fetched(name, r, why):
             f"there is a network, then give its path{settings}, or copy the cache folder "
             f"models--{REPOSITORY.replace('/', '--')} into $HF_HUB_CACHE")
 
-# %% ../../nbs/models/checkpoints.ipynb #c031
+# %% ../../nbs/models/checkpoints.ipynb #c032
 def _released(source, kind):
     "Path of a released model's file, and what is known about it."
     name = source.partition("@")[0]
@@ -246,7 +247,7 @@ def _locate(source, kind):
     in_folder = path.name in ("model.safetensors", INDEX) and (path.parent/"config.json").is_file()
     return path.parent if in_folder else path, {}
 
-# %% ../../nbs/models/checkpoints.ipynb #c033
+# %% ../../nbs/models/checkpoints.ipynb #c034
 def _settings(config, kind, path):
     "Settings from what a caller passed, or from the file beside `path`."
     _, config_cls, presets = KINDS[kind]
@@ -264,7 +265,7 @@ def _kind(tensors):
     if "tok_embeddings.weight" in tensors: return "transformer"
     return "tokenizer" if any(k.startswith(("encoder.", "quantizer.")) for k in tensors) else None
 
-# %% ../../nbs/models/checkpoints.ipynb #c035
+# %% ../../nbs/models/checkpoints.ipynb #c036
 def _read_own(path, kind):
     "Name, tensors, settings and other information of a folder of ours."
     cls, config_cls, _ = KINDS[kind]
@@ -290,7 +291,7 @@ def _read(source, kind, config=None):
     info["file"] = path.name
     return path.name, from_released(tensors, config, path.name), config, info
 
-# %% ../../nbs/models/checkpoints.ipynb #c037
+# %% ../../nbs/models/checkpoints.ipynb #c038
 def _load(source, kind, config, dtype, device):
     name, tensors, config, info = _read(source, kind, config)
     model = build(config, tensors, name, dtype, device)
@@ -315,7 +316,7 @@ def load_transformer(
     "Load a transformer, completely or not at all."
     return _load(source, "transformer", config, dtype, device)
 
-# %% ../../nbs/models/checkpoints.ipynb #c053
+# %% ../../nbs/models/checkpoints.ipynb #c054
 def check_same(
     written:dict[str,Tensor], # Read back
     wanted:dict[str,Tensor], # What should have been written
@@ -331,7 +332,7 @@ def check_same(
             raise OSError(f"{excerpt(k)} was not read back as it was written: "
                           "check the disk and convert again")
 
-# %% ../../nbs/models/checkpoints.ipynb #c055
+# %% ../../nbs/models/checkpoints.ipynb #c056
 def kind_of(
     source:str|Path, # As for `load_tokenizer` and `load_transformer`
 )->str: # "tokenizer" or "transformer"
@@ -349,7 +350,7 @@ def kind_of(
     raise ValueError(f"{path.name} holds neither a tokenizer nor a transformer of this family: "
                      "check that it is the right file")
 
-# %% ../../nbs/models/checkpoints.ipynb #c058
+# %% ../../nbs/models/checkpoints.ipynb #c059
 def _to_convert(source, kind, config):
     "Kind, tensors, settings and other information of a model that is known to be complete."
     kind = kind or kind_of(source)
@@ -377,7 +378,7 @@ def convert(
         check_same(read_folder(part)[0], tensors, dtype)
     return _summary(kind, tensors, written)
 
-# %% ../../nbs/models/checkpoints.ipynb #c059
+# %% ../../nbs/models/checkpoints.ipynb #c060
 def export_released(
     source:str|Path, # As for `load_tokenizer` and `load_transformer`
     out:str|Path, # Folder to make

@@ -360,12 +360,6 @@ def read_tensors(
     return clean_names(tensors, path.name)
 
 # %% ../../nbs/models/released.ipynb #c056
-_THEIRS = dict(image_channels="in_channels", channels="ch", multipliers="ch_mult",
-    res_blocks="num_res_blocks", attn_resolutions="attn_resolutions", z_channels="z_channels",
-    dim="embed_dim", codebook_size="n_embed", shared_codebook="shared_codebook", decay="decay",
-    revive="restart_unused_codes")
-_FEW = ("num_res_blocks", "ch_mult", "code_shape")  # how often something is repeated
-
 def _check_yaml(text):
     "Raise an error for what makes small texts large or slow: references and deep nesting."
     if len(text) > 2**14: raise ValueError("it is over 16,384 bytes long")
@@ -387,16 +381,23 @@ def _groups(path):
         raise ValueError(f"{path.name} is no released tokenizer's config.yaml, which has "
                          f"arch.hparams and arch.ddconfig ({excerpt(e)})") from e
 
+# %% ../../nbs/models/released.ipynb #c058
+_THEIRS = dict(image_channels="in_channels", channels="ch", multipliers="ch_mult",
+    res_blocks="num_res_blocks", attn_resolutions="attn_resolutions", z_channels="z_channels",
+    dim="embed_dim", codebook_size="n_embed", shared_codebook="shared_codebook", decay="decay",
+    revive="restart_unused_codes")
+_MOST = dict(num_res_blocks=16, ch_mult=16, code_shape=64) # Largest numbers; elsewhere 65,536
+
 def _setting(values, key, kind, name):
     "One value of a `config.yaml`, if it is of the right kind and not absurd."
     if key not in values:
         raise ValueError(f"{name} lacks the setting {key}: take the file that belongs to the "
                          "released tokenizer")
-    v, most = values[key], 64 if key in _FEW else 2**16
+    v, most = values[key], _MOST.get(key, 2**16)
     ns = [v] if kind is int else v
     if kind in (bool, float): fine = type(v) is kind
-    else: fine = type(ns) is list and len(ns) <= 8 and all(type(n) is int and 0 < n <= most
-                                                           for n in ns)
+    else: fine = (type(ns) is list and (key != "attn_resolutions") <= len(ns) <= 8
+                  and all(type(n) is int and 0 < n <= most for n in ns))
     if not fine:
         shown = f"a {type(v).__name__}" if type(v) in (list, dict) else excerpt(v)
         want = {bool: "true or false", float: "a decimal number"}.get(kind, f"1 to {most}")
@@ -424,6 +425,7 @@ def tokenizer_config(
                          "pass the settings as `config`")
     return config
 
+# %% ../../nbs/models/released.ipynb #c060
 def released_config(
     config:TokenizerConfig, # Ours
 )->dict: # Content of a `config.yaml`
@@ -440,7 +442,7 @@ def released_config(
     return dict(arch=dict(type="rq-vae", code_hier=1, ema=None, checkpointing=False,
                           hparams=hparams, ddconfig=ddconfig))
 
-# %% ../../nbs/models/released.ipynb #c059
+# %% ../../nbs/models/released.ipynb #c063
 def empty_model(
     config:TokenizerConfig|TransformerConfig, # What to build
 )->nn.Module: # On the meta device
@@ -468,7 +470,7 @@ def check_fit(
     more = f"; and {len(problems)-12} more" if len(problems) > 12 else ""
     raise ValueError(f"{source} does not fit {type(model).__name__}: {listed}{more}")
 
-# %% ../../nbs/models/released.ipynb #c062
+# %% ../../nbs/models/released.ipynb #c066
 def _repeated(config):
     "What the released layout repeats per depth (or None), for either kind of model."
     if isinstance(config, TransformerConfig): return "output" if config.share_heads else None
@@ -502,7 +504,7 @@ def from_released(
                              "although the settings say that they are shared")
     return out
 
-# %% ../../nbs/models/released.ipynb #c064
+# %% ../../nbs/models/released.ipynb #c068
 def check_exportable(
     config:TokenizerConfig|TransformerConfig, # Of the model to be written
 )->None:

@@ -6,7 +6,6 @@
 __all__ = ['code_dtype', 'store_plan', 'CodeStore', 'extract_codes', 'check_store']
 
 # %% ../nbs/course/06_codes.ipynb #c006
-import hashlib
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from .tokenizer import Tokenizer
 from .toolbox.batches import clear_errors
-from .toolbox.run_folder import RunFolder, describe, fingerprint
+from .toolbox.run_folder import RunFolder, describe, fingerprint, probe
 from .toolbox.files import load_json
 from .toolbox.shards import Shards, write_shards
 
@@ -28,13 +27,6 @@ def code_dtype(codebook_size:int, # Codes lie in 0..codebook_size-1
     return np.min_scalar_type(codebook_size-1)
 
 # %% ../nbs/course/06_codes.ipynb #c021
-def _probe(dataset):
-    h = hashlib.sha256()
-    for i in sorted({0, len(dataset)//2, len(dataset)-1}):
-        image, label = dataset[i]
-        h.update(image.contiguous().numpy().tobytes()+str(int(label)).encode())
-    return h.hexdigest()[:16]
-
 def store_plan(tok:Tokenizer, # Whose codes
     dataset:Dataset, # Items are `(image, label)`, the same whenever they are asked for
     shard_size:int|None=None, # Images per file (default: a 64th of the set, within 1024..50,000)
@@ -47,7 +39,7 @@ def store_plan(tok:Tokenizer, # Whose codes
     return dict(
         tokenizer=fingerprint(tok), grid=c.grid, depth=c.depth, codebook_size=c.codebook_size,
         num_classes=None if classes is None else len(classes),
-        count=count, data=describe(dataset), images=_probe(dataset),
+        count=count, data=describe(dataset), images=probe(dataset),
         shard_size=shard_size or min(max(-(-count//64), 1024), 50_000))
 
 # %% ../nbs/course/06_codes.ipynb #c025

@@ -21,7 +21,7 @@ from .toolbox.files import autocast
 from .toolbox.images import psnr, to_uint8
 from .toolbox.losses import Losses
 from .toolbox.processes import world_size
-from .toolbox.run_folder import describe
+from .toolbox.run_folder import describe, probe
 from .toolbox.tokenizer_settings import TOKENIZER_TRAININGS, TokenizerTraining
 from .toolbox.training_loop import RunLog, WeightEMA, lr_at, set_lr, train_loop
 from .toolbox.training_loop import training_run
@@ -93,8 +93,8 @@ def train_tokenizer(
     **loop, # `log_every`, `save_every`, `keep`, `title`, `keys` of `train_loop`
 )->RunLog: # Losses and perplexities over the steps
     "Train `tok` on the images of `dataset`; it ends in evaluation mode, averaged if so asked."
-    run = training_run(folder, settings, loop, resume, about,
-                       model=tok.config, data=describe(dataset))
+    run = training_run(folder, settings, loop, resume, about, model=tok.config,
+                       data=describe(dataset), images=probe(dataset))
     net, state = _prepare(tok, settings, device)
     data = partial(load_batches, dataset, settings.batch_size, settings.seed, workers=workers)
     if settings.kmeans: _kmeans(tok, next(data(0))[0], settings.kmeans)

@@ -209,9 +209,10 @@ def file_format(
     with open(path, "rb") as f: head = f.read(16)
     again = "download or copy it again"
     if not head: raise ValueError(f"{path.name} is empty: {again}")
-    if head[:4] == b"PK\x03\x04": found = "torch"
+    length = int.from_bytes(head[:8], "little")  # which may look like the start of a pickle
+    if head[8:9] == b"{" and length <= LARGEST: found = "safetensors"
+    elif head[:4] == b"PK\x03\x04": found = "torch"
     elif re.match(rb"\x80[\x01-\x05]", head): found = "pickle"
-    elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LARGEST: found = "safetensors"
     else: raise ValueError(f"{path.name} is neither a torch file nor safetensors, "
                            f"it begins with {head}: {again}")
     if path.suffix and (path.suffix == ".safetensors") != (found == "safetensors"):
@@ -219,7 +220,7 @@ def file_format(
                          "give it its right name")
     return found
 
-# %% ../../nbs/models/released.ipynb #c038
+# %% ../../nbs/models/released.ipynb #c040
 class _Bounded(io.FileIO):
     "A file of which nobody reads more than `LARGEST` bytes at once."
     def read(self, n=-1):
@@ -251,7 +252,7 @@ def _entries(path):
                          "programs may read different things in it: get it from its author")
     return entries
 
-# %% ../../nbs/models/released.ipynb #c040
+# %% ../../nbs/models/released.ipynb #c042
 def _follow(program, source):
     with _clear(f"{source} holds no readable checkpoint"):
         return PickleReader(program, source).load()
@@ -277,7 +278,7 @@ def read_pickle(
                          f"({excerpt(order)}): save it again where it comes from")
     return _follow(program, path.name)
 
-# %% ../../nbs/models/released.ipynb #c046
+# %% ../../nbs/models/released.ipynb #c048
 def _view(whole, file, entry, s):
     "The tensor `s` as a view of the mapped file, after a look whether it lies inside its entry."
     dtype, size = s.storage.dtype, s.storage.size
@@ -311,7 +312,7 @@ def map_tensors(
                                         f"{total:,}: download or copy it again")
     return out
 
-# %% ../../nbs/models/released.ipynb #c050
+# %% ../../nbs/models/released.ipynb #c052
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module"}
 
 def clean_names(
@@ -348,7 +349,7 @@ def weights_of(
                                "save the weights alone, or under the key model")
     return clean_names(found, source)
 
-# %% ../../nbs/models/released.ipynb #c053
+# %% ../../nbs/models/released.ipynb #c055
 def read_tensors(
     path:str|Path, # A torch or safetensors file
 )->dict[str,Tensor]: # By clean name, backed by the file
@@ -359,7 +360,7 @@ def read_tensors(
     with _clear(f"{path.name} cannot be read as safetensors"): tensors = load_file(path)
     return clean_names(tensors, path.name)
 
-# %% ../../nbs/models/released.ipynb #c056
+# %% ../../nbs/models/released.ipynb #c058
 def _check_yaml(text):
     "Raise an error for what makes small texts large or slow: references and deep nesting."
     if len(text) > 2**14: raise ValueError("it is over 16,384 bytes long")
@@ -381,7 +382,7 @@ def _groups(path):
         raise ValueError(f"{path.name} is no released tokenizer's config.yaml, which has "
                          f"arch.hparams and arch.ddconfig ({excerpt(e)})") from e
 
-# %% ../../nbs/models/released.ipynb #c058
+# %% ../../nbs/models/released.ipynb #c060
 _THEIRS = dict(image_channels="in_channels", channels="ch", multipliers="ch_mult",
     res_blocks="num_res_blocks", attn_resolutions="attn_resolutions", z_channels="z_channels",
     dim="embed_dim", codebook_size="n_embed", shared_codebook="shared_codebook", decay="decay",
@@ -425,7 +426,7 @@ def tokenizer_config(
                          "pass the settings as `config`")
     return config
 
-# %% ../../nbs/models/released.ipynb #c060
+# %% ../../nbs/models/released.ipynb #c062
 def released_config(
     config:TokenizerConfig, # Ours
 )->dict: # Content of a `config.yaml`
@@ -442,7 +443,7 @@ def released_config(
     return dict(arch=dict(type="rq-vae", code_hier=1, ema=None, checkpointing=False,
                           hparams=hparams, ddconfig=ddconfig))
 
-# %% ../../nbs/models/released.ipynb #c063
+# %% ../../nbs/models/released.ipynb #c065
 def empty_model(
     config:TokenizerConfig|TransformerConfig, # What to build
 )->nn.Module: # On the meta device
@@ -470,7 +471,7 @@ def check_fit(
     more = f"; and {len(problems)-12} more" if len(problems) > 12 else ""
     raise ValueError(f"{source} does not fit {type(model).__name__}: {listed}{more}")
 
-# %% ../../nbs/models/released.ipynb #c066
+# %% ../../nbs/models/released.ipynb #c068
 def _repeated(config):
     "What the released layout repeats per depth (or None), for either kind of model."
     if isinstance(config, TransformerConfig): return "output" if config.share_heads else None
@@ -504,7 +505,7 @@ def from_released(
                              "although the settings say that they are shared")
     return out
 
-# %% ../../nbs/models/released.ipynb #c068
+# %% ../../nbs/models/released.ipynb #c070
 def check_exportable(
     config:TokenizerConfig|TransformerConfig, # Of the model to be written
 )->None:

@@ -19,14 +19,14 @@ from ..toolbox.files import count_params, load_json, lookup, machine, set_seed
 from ..toolbox.images import image_grid
 from ..toolbox.processes import PATIENCE, full_tensor, processes, rank
 from ..toolbox.batches import spread
+from ..toolbox.tokenizer_settings import TOKENIZER_TRAININGS, TOKENIZERS
+from ..toolbox.tokenizer_settings import TokenizerConfig, TokenizerTraining
+from ..toolbox.transformer_settings import SIZES, TRANSFORMER_TRAININGS, TRANSFORMERS
+from ..toolbox.transformer_settings import TransformerConfig, TransformerTraining
 from ..pictures import make_dataset
-from ..tokenizer import TOKENIZERS, Tokenizer, TokenizerConfig
-from ..tokenizer_training import TOKENIZER_TRAININGS, TokenizerTraining
-from ..tokenizer_training import evaluate_tokenizer, train_tokenizer
+from ..tokenizer import Tokenizer
 from ..codes import CodeStore, check_store, extract_codes
-from ..transformer import DnDTransformer, SIZES, TRANSFORMERS, TransformerConfig
-from ..training import TRANSFORMER_TRAININGS, TransformerTraining, train_transformer
-from ..training import validation_loss
+from ..transformer import DnDTransformer
 from ..sampling import generate, image_uniforms
 from ..models.checkpoints import load_tokenizer, save_model
 from .commands import command
@@ -55,18 +55,21 @@ class RunOptions:
     resume:bool=False # Go on from the newest checkpoint in the folder, if there is one
 
 def train_and_save(
-    train, # `train_tokenizer` or `train_transformer`
-    model:torch.nn.Module, # Untrained
+    model:Tokenizer|DnDTransformer, # Untrained
     data, # What to train it on
     recipe, # Settings of the training
     out:Path, # Run folder; the trained model is there at the end
     device:torch.device, # Of this process
     about:dict, # More to write down: in `run.json` and in the model's `config.json`
-    **how, # More arguments of `train`
+    run:dict|None, # Fields of `RunOptions` that are given
+    **how, # More arguments of `train_tokenizer` or `train_transformer`
 )->None:
     "Train, and save the model as a folder that `load_tokenizer` or `load_transformer` opens."
+    if isinstance(model, Tokenizer):
+        from dnd_transformer.tokenizer_training import train_tokenizer as train
+    else: from dnd_transformer.training import train_transformer as train
     about = dict(about, made=dict(date=date.today().isoformat(), **machine(device)))
-    train(model, data, recipe, out, device, about=about, **how)
+    train(model, data, recipe, out, device, about=about, **asdict(RunOptions(**run or {})), **how)
     weights = {k: full_tensor(v) for k,v in model.state_dict().items()}  # all processes take part
     if rank() > 0: return
     plain = type(model)(model.config)
@@ -88,6 +91,7 @@ def tokenizer_evaluation(
     out:Path, # Receives `reconstructions.png`
 ): # For `train_tokenizer`
     "The `evaluate` of a tokenizer run: a sheet of reconstructions, and the error at full depth."
+    from dnd_transformer.tokenizer_training import evaluate_tokenizer
     def _evaluate(tok):
         report = evaluate_tokenizer(tok, shown if valid is None else valid)
         if rank() == 0:
@@ -124,8 +128,8 @@ def dnd_train_tokenizer(
         other = some_images(open_pictures(valid, config), 1000) if valid else None
         evaluate = tokenizer_evaluation(some_images(images, 16), other, Path(out))
         about = dict(data=data, **({"vocabulary": images.words} if data == "words" else {}))
-        train_and_save(train_tokenizer, Tokenizer(config), images, settings, Path(out), where,
-                       about, workers=workers, evaluate=evaluate, **asdict(RunOptions(**run or {})))
+        train_and_save(Tokenizer(config), images, settings, Path(out), where, about, run,
+                       workers=workers, evaluate=evaluate)
 
 # %% ../../nbs/cli/training.ipynb #c017
 @command("data")
@@ -202,6 +206,7 @@ def transformer_evaluation(
 ): # For `train_transformer`; None if there is nothing to evaluate
     "The `evaluate` of a transformer run: the loss on other codes, and a sheet of samples."
     if not (valid or tok): return None
+    from dnd_transformer.training import validation_loss
     def _evaluate(model):
         if tok:
             labels = torch.arange(16) % model.config.num_classes
@@ -235,9 +240,8 @@ def dnd_train(
         config = transformer_config(store.identity, preset, size, **network or {})
         about = dict(tokenizer=store.identity["tokenizer"])
         if tok and "vocabulary" in tok.info: about["vocabulary"] = tok.info["vocabulary"]
-        evaluate = transformer_evaluation(other, tok, Path(out))
-        train_and_save(train_transformer, DnDTransformer(config), store, settings, Path(out), where,
-                       about, evaluate=evaluate, **asdict(RunOptions(**run or {})))
+        train_and_save(DnDTransformer(config), store, settings, Path(out), where, about, run,
+                       evaluate=transformer_evaluation(other, tok, Path(out)))
 
 # %% ../../nbs/cli/training.ipynb #c046
 def training_memory(

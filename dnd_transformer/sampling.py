@@ -71,8 +71,8 @@ class KVCache:
         v:Tensor, # `(b, n_head, 1, head_dim)` its value
     )->tuple[Tensor,Tensor]: # `(b, n_head, positions so far, head_dim)` each, views
         "Write one position, return all so far."
-        now, self.n = self.n, self.n+1
-        self.k[:,:,now],self.v[:,:,now] = k[:,:,0],v[:,:,0]
+        self.k[:,:,self.n:self.n+1],self.v[:,:,self.n:self.n+1] = k,v
+        self.n += 1
         return self.k[:,:,:self.n],self.v[:,:,:self.n]
 
 # %% ../nbs/course/10_sampling.ipynb #c026
@@ -94,10 +94,11 @@ def _inputs(model, labels, guided, generator, uniforms):
     if guided: labels = torch.cat([labels, torch.full_like(labels, c.num_classes)])
     return labels.to(device), uniforms.to(device)
 
-def _empty(model, n):
+def _empty(model, n, halves):
     c, weight = model.config, model.tok_embeddings.weight
-    codes = torch.empty(n, c.n_positions, c.depth, dtype=torch.long, device=weight.device)
-    return codes, [[KVCache(n, c, weight) for _ in blocks] for blocks in model.segments]
+    codes = torch.empty(halves, n//halves, c.n_positions, c.depth, dtype=torch.long)
+    caches = [[KVCache(n, c, weight) for _ in blocks] for blocks in model.segments]
+    return codes.to(weight.device), caches
 
 @torch.no_grad()
 def generate(
@@ -114,15 +115,14 @@ def generate(
     "Draw the codes of one image per label."
     check_sampling(model, labels, cfg_scale, temperature, top_k, top_p, uniforms)
     labels, uniforms = _inputs(model, labels, cfg_scale != 1, generator, uniforms)
-    codes, caches = _empty(model, len(labels))
-    h = model.cls_embedding(labels)[:,None]
-    for t in range(codes.shape[1]):                     # along the raster scan
-        for d, blocks in enumerate(model.segments):     # along depth
-            for block, cache in zip(blocks, caches[d]): h = block(h, model.rope[t:t+1], cache)
+    codes, caches = _empty(model, len(labels), len(labels)//len(uniforms))
+    h, last = model.cls_embedding(labels)[:,None], model.config.depth-1
+    for t, rope in enumerate(model.rope[:-1].split(1)):  # along the raster scan
+        for d, blocks in enumerate(model.segments):      # along depth
+            for block, cache in zip(blocks, caches[d]): h = block(h, rope, cache)
             logits = model.head(d, h)[:,0]
             if cfg_scale != 1: logits = guide(logits, cfg_scale)
-            code = draw_code(logits, uniforms[:,t,d], temperature, top_k, top_p, greedy)
-            codes[:,t,d] = code.repeat(len(codes)//len(code))  # the same one in both halves
-            h = h+model.tok_embeddings(codes[:,t:t+1,d])
-        h = model.tok_embeddings(codes[:,t:t+1]).sum(-2)
-    return codes[:len(uniforms)].unflatten(1, model.config.grid)
+            codes[:,:,t,d] = draw_code(logits, uniforms[:,t,d], temperature, top_k, top_p, greedy)
+            if d < last: h = h+model.tok_embeddings(codes[:,:,t:t+1,d].flatten(0, 1))
+        h = model.tok_embeddings(codes[:,:,t:t+1].flatten(0, 1)).sum(-2)
+    return codes[0].unflatten(1, model.config.grid)

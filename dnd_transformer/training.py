@@ -93,11 +93,13 @@ class _Work:
         if self.ema: self.state["ema"] = self.ema
 
     def batches(self, start):
+        "This process's share of the batches, from number `start` on."
         s = self.settings
         order = batches(len(self.data), s.batch_size, s.seed, start)
         return (self.data[my_share(b)] for b in order)
 
     def step(self, i, batch):
+        "Step `i` of the run, at its learning rate."
         s = self.settings
         set_lr(self.optimizer, lr_at(i, s.steps, s.lr, s.warmup, s.final_lr))
         codes, labels = (x.to(self.device, non_blocking=True) for x in batch)
@@ -107,6 +109,7 @@ class _Work:
         return result
 
     def evaluate(self, evaluate):
+        "What `evaluate` says of the averaged weights."
         averaged = self.ema.swapped(self.model) if self.ema else nullcontext()
         with averaged, unsharded(self.losses): result = evaluate(self.model.eval())
         self.model.train()

@@ -128,6 +128,7 @@ def check_labels(
     raise ValueError(f"label {wrong} is outside 0..{last}: "
                      f"the model has {n} class{'es'*(n > 1)}{meaning}")
 
+# %% ../../nbs/toolbox/transformer_settings.ipynb #c019
 def check_inputs(
     codes:Tensor, # `(b, h, w, depth)`
     labels:Tensor, # `(b,)`
@@ -149,7 +150,7 @@ def check_inputs(
                          "from a tokenizer with another codebook")
     check_labels(labels, config)
 
-# %% ../../nbs/toolbox/transformer_settings.ipynb #c019
+# %% ../../nbs/toolbox/transformer_settings.ipynb #c021
 def check_data(
     data, # `data[indices]` gives `(codes (b, h, w, depth), labels (b,))`, `len(data)` their number
     config:TransformerConfig, # Of the model to be trained on them
@@ -164,7 +165,18 @@ def check_data(
     looked = b"".join(x.int().numpy().tobytes() for x in (codes, labels))
     return dict(count=len(data), sample=hashlib.sha256(looked).hexdigest()[:16])
 
-# %% ../../nbs/toolbox/transformer_settings.ipynb #c026
+# %% ../../nbs/toolbox/transformer_settings.ipynb #c028
+def _check_knobs(temperature, top_k, top_p):
+    if not temperature > 0:
+        raise ValueError(f"temperature {temperature} is not above 0: use greedy=True for the "
+                         "likeliest codes")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k {top_k} leaves no code: give at least 1")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p {top_p} is outside (0, 1]: give a share of the probability, "
+                         "1 keeps all codes")
+
+# %% ../../nbs/toolbox/transformer_settings.ipynb #c030
 def check_sampling(
     model, # Has `config`, and `training` is off
     labels:Tensor, # `(b,)` classes
@@ -188,13 +200,3 @@ def check_sampling(
     if uniforms is not None and tuple(uniforms.shape) != want:
         raise ValueError(f"uniforms have shape {tuple(uniforms.shape)}, these labels and model "
                          f"need {want}")
-
-def _check_knobs(temperature, top_k, top_p):
-    if not temperature > 0:
-        raise ValueError(f"temperature {temperature} is not above 0: use greedy=True for the "
-                         "likeliest codes")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k {top_k} leaves no code: give at least 1")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p {top_p} is outside (0, 1]: give a share of the probability, "
-                         "1 keeps all codes")

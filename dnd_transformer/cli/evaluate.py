@@ -163,19 +163,18 @@ def evaluate_fid(
     draw:dict|None=None, # How model:NAME draws; what you leave out is as published, otherwise 1
 ):
     "FID, IS, KID, precision and recall, with the noise floor."
-    from dnd_transformer.evaluation.report import depth_rows, fidelity_rows
-    from dnd_transformer.evaluation.scores import fidelity, reconstruction_fidelity
+    from dnd_transformer.evaluation import report, scores
     s, (kind, _, name) = check_options(images, sets, draw), images.partition(":")
     how = network_options(network, out, seed, kind == "model")
     ref = open_images(reference, "reference", out, s.reference_count, s.size, s.resize)
     if kind == "tokenizer":
-        results = reconstruction_fidelity(load_tokenizer(name), ref, **how)
-        rows = depth_rows(results)
+        results = scores.reconstruction_fidelity(load_tokenizer(name), ref, **how)
+        rows = report.depth_rows(results)
     else:
         draw = dict(seed=seed, **draw or {})
         shown = open_images(images, "images", out, s.count, s.size, s.resize, **draw)
-        results = fidelity(shown, ref, **how)
-        rows = fidelity_rows(results)
+        results = scores.fidelity(shown, ref, **how)
+        rows = report.fidelity_rows(results)
     save_json(results, Path(out)/"fid.json")
     print(f"{text_table(rows)}\neverything that these depend on is in {Path(out)/'fid.json'}")
 
@@ -213,6 +212,13 @@ def first_items(
     return part
 
 # %% ../../nbs/cli/evaluate.ipynb #c021
+def _read_reconstructions(tokenizer, data, eyes, out, count):
+    "rOCR of the first `count` items of a data set, and of their reconstructions at each depth."
+    originals = first_items(make_dataset(data), count)
+    results = rocr_by_depth(load_tokenizer(tokenizer), originals, eyes, out)
+    print(text_table([reading_row(depth, r) for depth,r in results.items()]))
+    save_json(results, Path(out)/"scores.json")
+
 @evaluation("images", "truth")
 def evaluate_rocr(
     images:str, # Folder, .npz, data set or, for reconstructions of a data set, tokenizer:NAME
@@ -230,12 +236,7 @@ def evaluate_rocr(
         raise ValueError(f"reconstructions are made of a data set: give one of "
                          f"{', '.join(DATASETS)} in the place of {truth}")
     texts, eyes = texts_of(truth), make_reader(reader)
-    if kind == "tokenizer":
-        originals = first_items(make_dataset(truth), count)
-        results = rocr_by_depth(load_tokenizer(name), originals, eyes, out)
-        print(text_table([reading_row(depth, r) for depth,r in results.items()]))
-        save_json(results, Path(out)/"scores.json")
-        return
+    if kind == "tokenizer": return _read_reconstructions(name, truth, eyes, out, count)
     shown = open_images(images, "images", out, count)
     result = rocr(shown, texts if count is None else part_of(texts, shown), eyes, out)
     print(text_table(score_rows(result)))
@@ -353,8 +354,7 @@ def evaluate_report(
     texts = texts_of(r.texts) if r.texts else None
     how = network_options(network, out, seed, bool(model))
     tok, real = open_reference(reference, model, s, out)
-    draw = dict(seed=seed, **draw or {})
-    shown = open_images(images, "images", out, s.count, s.size, s.resize, **draw)
+    shown = open_images(images, "images", out, s.count, s.size, s.resize, seed=seed, **draw or {})
     if texts and s.count: texts = part_of(texts, shown)
     title = f"{images} against {reference}"
     report(shown, real, out, tok, written, texts, eyes, judge, title, **how)

@@ -243,7 +243,7 @@ def evaluate_rocr(
     print(f"{result['images']} images, {result['empty']} read as empty; intervals at 95 %. "
           + reader_sentence(result["calibration"]))
 
-# %% ../../nbs/cli/evaluate.ipynb #c024
+# %% ../../nbs/cli/evaluate.ipynb #c026
 UNSEEN = {"words": lambda: vocabulary(docs_text(), n=1500)[500:],
           "phrases": lambda: phrases(held_out(sentences(docs_text()))[1])}
 
@@ -267,7 +267,7 @@ def open_language_model(
     known, texts = set(written), UNSEEN[fit]() if fit in UNSEEN else alone(read_texts(fit))
     return NGramLM([t for t in texts if t not in known])
 
-# %% ../../nbs/cli/evaluate.ipynb #c027
+# %% ../../nbs/cli/evaluate.ipynb #c029
 @evaluation("images", "truth", draw=Draw)
 def evaluate_ppl_ocr(
     images:str, # Folder, .npz, data set or model:NAME
@@ -291,7 +291,7 @@ def evaluate_ppl_ocr(
     save_json(result, Path(out)/"ppl-ocr.json")
     print(ppl_table(result))
 
-# %% ../../nbs/cli/evaluate.ipynb #c030
+# %% ../../nbs/cli/evaluate.ipynb #c032
 @dataclass
 class Reading:
     "What is written in the images, and who reads it."
@@ -333,7 +333,7 @@ def open_reference(
     tok = load_tokenizer(tokenizer_of(model, load_transformer(model)))
     return tok, first_items(open_pictures(reference, tok.config), sets.reference_count)
 
-# %% ../../nbs/cli/evaluate.ipynb #c031
+# %% ../../nbs/cli/evaluate.ipynb #c033
 @evaluation("images", "reference", sets=Sets(), reading=Reading(), network=Network(), draw=Draw)
 def evaluate_report(
     images:str, # Folder, .npz, data set or model:NAME

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .toolbox.transformer_settings import TransformerConfig, check_sampling
+from .toolbox.transformer_settings import TransformerConfig, check_inputs
+from .toolbox.transformer_settings import check_sampling
 from .blocks import at_least_float32
 from .transformer import DnDTransformer
 
@@ -85,20 +86,30 @@ def guide(
     return uncond+cfg_scale*(cond-uncond)
 
 # %% ../nbs/course/10_sampling.ipynb #c031
-def _inputs(model, labels, guided, generator, uniforms):
-    c, device = model.config, model.tok_embeddings.weight.device
+def _begin(model, labels, guided, generator, uniforms, known):
+    "Codes (-1: to be drawn), the first inputs, random numbers and empty caches."
+    c, weight = model.config, model.tok_embeddings.weight
     if uniforms is None:
         shape = len(labels), c.n_positions, c.depth
         where = generator.device if generator else "cpu"
         uniforms = torch.rand(shape, generator=generator, device=where)
+    if known is None: known = torch.full((len(labels), *c.grid, c.depth), -1)
+    check_inputs(known.clamp(min=0), labels, c)
+    codes = known.long().flatten(1, 2)[None].repeat(1+guided, 1, 1, 1).to(weight.device)
     if guided: labels = torch.cat([labels, torch.full_like(labels, c.num_classes)])
-    return labels.to(device), uniforms.to(device)
+    caches = [[KVCache(len(labels), c, weight) for _ in blocks] for blocks in model.segments]
+    h = model.cls_embedding(labels.to(weight.device))[:,None]
+    return codes, h, uniforms.to(weight.device), caches
 
-def _empty(model, n, halves):
-    c, weight = model.config, model.tok_embeddings.weight
-    codes = torch.empty(halves, n//halves, c.n_positions, c.depth, dtype=torch.long)
-    caches = [[KVCache(n, c, weight) for _ in blocks] for blocks in model.segments]
-    return codes.to(weight.device), caches
+def _raster(model, codes, callback):
+    "Positions and their angles; the callback is told when a position is finished."
+    for t, rope in enumerate(model.rope[:-1].split(1)):
+        yield t, rope
+        if callback: callback(codes[0].unflatten(1, model.config.grid))
+
+def _logits(model, d, h, cfg_scale):
+    logits = model.head(d, h)[:,0]
+    return logits if cfg_scale == 1 else guide(logits, cfg_scale)
 
 @torch.no_grad()
 def generate(
@@ -111,18 +122,19 @@ def generate(
     greedy:bool=False, # Take the likeliest code everywhere
     generator:torch.Generator|None=None, # Of the random numbers (default: PyTorch's own)
     uniforms:Tensor|None=None, # `(b, h*w, depth)` the numbers themselves, instead of a generator
+    known:Tensor|None=None, # `(b, h, w, depth)` codes that stay as they are; -1: to be drawn
+    callback=None, # Gets all codes after each position, -1 where there is none yet
 )->Tensor: # `(b, h, w, depth)` codes
     "Draw the codes of one image per label."
     check_sampling(model, labels, cfg_scale, temperature, top_k, top_p, uniforms)
-    labels, uniforms = _inputs(model, labels, cfg_scale != 1, generator, uniforms)
-    codes, caches = _empty(model, len(labels), len(labels)//len(uniforms))
-    h, last = model.cls_embedding(labels)[:,None], model.config.depth-1
-    for t, rope in enumerate(model.rope[:-1].split(1)):  # along the raster scan
-        for d, blocks in enumerate(model.segments):      # along depth
+    codes, h, uniforms, caches = _begin(
+        model, labels, cfg_scale != 1, generator, uniforms, known)
+    for t, rope in _raster(model, codes, callback):  # along the raster scan
+        for d, blocks in enumerate(model.segments):  # along depth
             for block, cache in zip(blocks, caches[d]): h = block(h, rope, cache)
-            logits = model.head(d, h)[:,0]
-            if cfg_scale != 1: logits = guide(logits, cfg_scale)
-            codes[:,:,t,d] = draw_code(logits, uniforms[:,t,d], temperature, top_k, top_p, greedy)
-            if d < last: h = h+model.tok_embeddings(codes[:,:,t:t+1,d].flatten(0, 1))
+            logits = _logits(model, d, h, cfg_scale)
+            drawn = draw_code(logits, uniforms[:,t,d], temperature, top_k, top_p, greedy)
+            codes[:,:,t,d] = drawn.where(codes[:,:,t,d] < 0, codes[:,:,t,d])  # known ones stay
+            h = h+model.tok_embeddings(codes[:,:,t:t+1,d].flatten(0, 1))
         h = model.tok_embeddings(codes[:,:,t:t+1].flatten(0, 1)).sum(-2)
     return codes[0].unflatten(1, model.config.grid)

@@ -29,13 +29,13 @@ def code_dtype(codebook_size:int, # Codes lie in 0..codebook_size-1
 # %% ../nbs/course/06_codes.ipynb #c021
 def store_plan(tok:Tokenizer, # Whose codes
     dataset:Dataset, # Items are `(image, label)`, the same whenever they are asked for
-    shard_size:int|None=None, # Images per file (default: a 64th of the set, within 1024..50,000)
+    shard_size:int|None=None, # Images per shard (default: a 64th of the set, 1024..50,000)
 )->dict: # The identity of the folder
     "What a store of the codes of `dataset` is."
     count, c, classes = len(dataset), tok.config, getattr(dataset, "classes", None)
     if not count: raise ValueError("the data set is empty: there is nothing to encode")
     if shard_size is not None and shard_size < 1:
-        raise ValueError(f"shard_size is {shard_size}: a file must hold at least one image")
+        raise ValueError(f"shard_size is {shard_size}: a shard must hold at least one image")
     return dict(
         tokenizer=fingerprint(tok), grid=c.grid, depth=c.depth, codebook_size=c.codebook_size,
         num_classes=None if classes is None else len(classes),
@@ -52,7 +52,7 @@ class CodeStore(Dataset):
         if record.get("kind") != "codes":
             raise ValueError(f"{folder} holds {record.get('kind')}, not codes: extract them first")
         self.identity = i = record["identity"] # As in `store_plan`
-        self.shards = Shards(folder, i["count"], i["shard_size"], ("codes", "labels"))
+        self.shards = Shards(folder, i["count"], ("codes", "labels"))
 
     def __len__(self): return self.identity["count"]
 
@@ -85,7 +85,7 @@ def extract_codes(tok:Tokenizer, # In evaluation mode
     dataset:Dataset, # Items are `(image, label)`
     folder:str|Path, # Receives shards and `run.json`; the same for all processes
     batch_size:int=64, # Images encoded at a time
-    shard_size:int|None=None, # Images per file (default: see `store_plan`)
+    shard_size:int|None=None, # Images per shard (default: see `store_plan`)
     workers:int=0, # Processes that load images, for each that encodes
 )->CodeStore:
     "Encode every image once, in all processes together; go on where an earlier call stopped."

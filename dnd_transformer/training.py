@@ -86,7 +86,8 @@ class _Work:
         self.model,self.data,self.settings,self.device = model.to(device),data,settings,device
         model.train().activation_checkpointing = settings.activation_checkpointing
         losses = AsForward(model, "depth_losses")
-        self.losses = wrap(losses, model.layers, device, settings.parallel, settings.compile)
+        self.losses = wrap(losses, model.layers, device, settings.parallel)
+        if settings.compile: model.run_block = torch.compile(model.run_block)  # one for all layers
         self.optimizer = make_optimizer(model, settings)
         self.ema = WeightEMA(model, settings.ema_decay) if settings.ema_decay else None
         self.state = dict(training=TrainState(model, self.optimizer))
@@ -136,5 +137,5 @@ def train_transformer(
     if evaluate: loop["evaluate"] = partial(work.evaluate, evaluate)
     log = train_loop(work.step, work.batches, settings.steps, work.state, run, **loop)
     if work.ema: work.ema.copy_to(model)
-    model.eval()
+    vars(model.eval()).pop("run_block", None)  # what was compiled for training
     return log

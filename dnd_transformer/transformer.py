@@ -7,16 +7,16 @@ __all__ = ['DnDTransformer']
 
 # %% ../nbs/course/08_transformer.ipynb #c014
 import torch
-import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .toolbox.head_loss import head_loss
 from .toolbox.transformer_settings import SIZES as SIZES, check_inputs
 from .toolbox.transformer_settings import TRANSFORMERS as TRANSFORMERS
 from .toolbox.transformer_settings import TransformerConfig
 from .toolbox.transformer_settings import check_labels as check_labels
-from .blocks import Block, LabelEmbedding, RMSNorm, at_least_float32, rope_table
+from .blocks import Block, LabelEmbedding, RMSNorm, rope_table
 
 # %% ../nbs/course/08_transformer.ipynb #c016
 class DnDTransformer(nn.Module):
@@ -63,7 +63,13 @@ class DnDTransformer(nn.Module):
         h:Tensor, # `(b, n, dim)` hidden state after its segment
     )->Tensor: # `(b, n, codebook_size)`
         "Logits of code `d`."
-        return self.output[0 if self.config.share_heads else d](self.norm[d](h))
+        return self.norm[d](h)@self.head_weight(d).T
+
+    def head_weight(self,
+        d:int, # Number of the head, from 0
+    )->Tensor: # `(codebook_size, dim)`
+        "Its matrix."
+        return self.output[0 if self.config.share_heads else d].weight
 
     def embed(self,
         codes:Tensor, # `(b, h, w, depth)`
@@ -73,19 +79,24 @@ class DnDTransformer(nn.Module):
         stacks = self.tok_embeddings(codes.long().flatten(1, 2)[:,:-1]).sum(-2)
         return self.dropout(torch.cat([self.cls_embedding(labels)[:,None], stacks], 1))
 
-    def logits_by_depth(self,
+    def hidden_by_depth(self,
         codes:Tensor, # `(b, h, w, depth)` true codes
         labels:Tensor, # `(b,)` classes; zeros for unconditional models
-    ): # Yields `(b, h*w, codebook_size)` for code 0, 1, ... of all positions
-        "Logits of every code, given all codes before it, one depth after the other."
+    ): # Yields `(b, h*w, dim)` below head 0, 1, ...
+        "What each head sees, given all codes before its own."
         check_inputs(codes, labels, self.config)
         h = self.embed(codes, labels)
         for d, blocks in enumerate(self.segments):
-            for block in blocks: h = self._run(block, h, self.rope[:-1])
-            yield self.head(d, h)
+            for block in blocks: h = self.run_block(block, h, self.rope[:-1])
+            yield h
             if d < self.config.depth-1: h = h+self.tok_embeddings(codes[...,d].long().flatten(1))
 
-    def _run(self, block, h, rope):
+    def run_block(self,
+        block:Block, # One of the layers
+        h:Tensor, # `(b, n, dim)`
+        rope:Tensor, # `(n, head_dim/2, 2)` angles of these positions
+    )->Tensor: # `(b, n, dim)`
+        "Apply one layer to all positions; training may compile this function."
         if not (self.activation_checkpointing and self.training): return block(h, rope)
         return checkpoint(block, h, rope, use_reentrant=False)  # inner results are made again
 
@@ -94,7 +105,8 @@ class DnDTransformer(nn.Module):
         labels:Tensor, # `(b,)` classes
     )->Tensor: # `(b, h*w, depth, codebook_size)`
         "Logits of every code, given all codes before it."
-        return torch.stack(list(self.logits_by_depth(codes, labels)), 2)
+        hidden = self.hidden_by_depth(codes, labels)
+        return torch.stack([self.head(d, h) for d,h in enumerate(hidden)], 2)
 
 # %% ../nbs/course/08_transformer.ipynb #c026
 @patch
@@ -104,9 +116,10 @@ def depth_losses(
     labels:Tensor, # `(b,)` classes
 )->Tensor: # `(depth,)`, in nats per code
     "Mean cross-entropy of the codes of each depth."
-    def _loss(logits, true):
-        return F.cross_entropy(at_least_float32(logits).flatten(0, 1), true.flatten())
-    return torch.stack([*map(_loss, self.logits_by_depth(codes, labels), codes.long().unbind(-1))])
+    def _loss(d, h):
+        x, true = self.norm[d](h), codes[...,d].long()
+        return head_loss(x.flatten(0, 1), self.head_weight(d), true.flatten())
+    return torch.stack([_loss(d, h) for d,h in enumerate(self.hidden_by_depth(codes, labels))])
 
 @patch
 def loss(

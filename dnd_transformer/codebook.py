@@ -22,7 +22,8 @@ def nearest_code(
     "Index of the entry of `codebook` nearest to each row of `x` in squared distance."
     center = codebook.float().mean(0)
     table = codebook.float()-center
-    norms, rows = table.square().sum(-1), max(1, 2**26//len(table))  # at most 268 MB at a time
+    block = 2**22 if x.device.type == "cpu" else 2**26  # distances: what a cache holds, or a GPU
+    norms, rows = table.square().sum(-1), max(1, block//len(table))
     return torch.cat([torch.addmm(norms, (part-center).float(), table.T, alpha=-2).argmin(-1)
                       for part in x.split(rows)])
 
@@ -51,8 +52,8 @@ class Codebook(nn.Module):
 
 # %% ../nbs/course/02_codebook.ipynb #c032
 def _random_rows(x, n):
-    order = torch.randperm(len(x)*world_size(), device=x.device)  # over all processes' batches
-    order = from_rank_0(order)[torch.arange(n, device=x.device) % len(order)]-rank()*len(x)
+    order = torch.randperm(len(x)*world_size(), device=x.device)[:n]  # of all processes' batches
+    order = from_rank_0(order)-rank()*len(x)
     mine = (order >= 0) & (order < len(x))
     return torch.where(mine[:,None], x[order.clamp(0, len(x)-1)], 0.)
 
@@ -66,13 +67,15 @@ def update(
     "One step of the moving averages, then of the table."
     counts = torch.zeros_like(self.cluster_size_ema).index_add_(0, codes, torch.ones_like(x[:,0]))
     sums = torch.zeros_like(self.embed_ema).index_add_(0, codes, x)
-    random_x = [_random_rows(x, self.codebook_size)] if self.revive else []
+    random_x = [_random_rows(x, 2048)] if self.revive else []  # the next step brings others
     sum_over_ranks(counts, sums, *random_x)
     self.cluster_size_ema.lerp_(counts, 1-self.decay)
     self.embed_ema.lerp_(sums, 1-self.decay)
     if self.revive:  # without asking which ones: a GPU would have to wait for the answer
         unused = self.cluster_size_ema < 1
-        self.embed_ema.copy_(torch.where(unused[:,None], random_x[0], self.embed_ema))
+        entry = torch.arange(self.codebook_size, device=x.device)
+        revived = random_x[0][entry % len(random_x[0])]
+        self.embed_ema.copy_(torch.where(unused[:,None], revived, self.embed_ema))
         self.cluster_size_ema.masked_fill_(unused, 1)
     n = self.cluster_size_ema.sum()
     smoothed = n*(self.cluster_size_ema+self.eps)/(n+self.codebook_size*self.eps)

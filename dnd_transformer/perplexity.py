@@ -162,6 +162,7 @@ def shuffle_letters(
         mixed.append(" ".join("".join(next(letters) for _ in w) for w in text.split()))
     return mixed
 
+# %% ../nbs/course/14_perplexity.ipynb #n87ccfc
 SHUFFLES = dict(shuffled_words=shuffle_words, shuffled_pairs=shuffle_pairs,
                 shuffled_letters=shuffle_letters)
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['KIND', 'FREE', 'lr_at', 'set_lr', 'WeightEMA', 'RunLog', 'plot_log', 'Progress', 'Checkpoints', 'training_run',
-           'unfinished', 'sigterm_flag', 'check_losses', 'Means', 'train_loop']
+           'unfinished', 'StopRequest', 'stop_request', 'check_losses', 'Means', 'train_loop']
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c002
-import hashlib, json, math, signal, sys, threading, time, warnings
+import hashlib, json, math, os, signal, sys, threading, time, warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from .files import atomic_path, load_json, save_json
+from .files import Bar, atomic_path, in_notebook, load_json, naming
+from .files import save_json
 from .processes import as_sharded, from_all_ranks, from_rank_0, full_tensor
 from .processes import mean_over_ranks, on_rank_0, rank, world_size
 from .run_folder import RunFolder
@@ -124,7 +124,7 @@ class RunLog:
         "Append one row."
         self.rows.append(row)
         if not self.path: return
-        with open(self.path, "a") as f: f.write(json.dumps(row)+"\n")
+        with naming(self.path), open(self.path, "a") as f: f.write(json.dumps(row)+"\n")
         if not self.board: return
         for k in row.keys()-{"step"}: self.board.add_scalar(k, row[k], row["step"])
 
@@ -155,12 +155,8 @@ def plot_log(
     return fig
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c018
-def _in_notebook():
-    try: return get_ipython().__class__.__name__ == "ZMQInteractiveShell"
-    except NameError: return False
-
 class Progress:
-    "A progress bar in a terminal, a live figure in a notebook, silence elsewhere."
+    "A progress bar in a terminal, lines in a log file, a live figure in a notebook."
     def __init__(self,
         steps:int, # Length of the run
         start:int=0, # Steps already done
@@ -170,10 +166,14 @@ class Progress:
         every:float=2., # Seconds between two drawings
     ):
         self.keys, self.every, self.title, self.drawn, self.handle = keys, every, title, 0., None
-        self.live = bool(keys) and _in_notebook()
-        silent = self.live or rank() > 0 or not sys.stderr.isatty()
-        self.bar = tqdm(total=steps, initial=start, desc=title, unit="image", unit_scale=images,
-                        disable=silent)
+        self.live = bool(keys) and in_notebook()
+        self.bar = Bar(steps, title, start, scale=images, silent=self.live or rank() > 0)
+
+    def to(self,
+        step:int, # Steps done so far
+    )->None:
+        "Move on, without a look at any value: that would make a GPU wait."
+        self.bar.to(step)
 
     def update(self,
         log:RunLog, # With the newest row
@@ -181,11 +181,10 @@ class Progress:
         last:bool=False, # Draw whatever the clock says
     )->None:
         "Show the state of `log`."
-        self.bar.update(step-self.bar.n)
         shown = {k: f"{log.rows[-1][k]:.4g}" for k in self.keys if k in log.rows[-1]}
         if torch.cuda.is_initialized():
             shown["GPU"] = f"{torch.cuda.max_memory_allocated()/2**30:.1f} GiB"
-        self.bar.set_postfix(shown)
+        self.bar.to(step, **shown)
         if self.live and (last or time.monotonic()-self.drawn > self.every): self._draw(log, step)
         if last: self.bar.close()
 
@@ -307,7 +306,7 @@ def training_run(
     recipe, # Dataclass with the settings of the training; those in `FREE` may change
     loop:dict|None=None, # `log_every`, `save_every` and `keep` of `train_loop`; may change
     resume:bool=False, # Go on from the newest checkpoint, if there is one
-    about:dict|None=None, # More to write down in `run.json`
+    about:dict|None=None, # More to write down in `run.json`, such as the shell's `command`
     **identity, # What else decides the weights, such as `model` and `data`
 )->RunFolder|None: # For `train_loop`
     "Claim `folder` for a training run before anything is written; all processes call it."
@@ -316,7 +315,8 @@ def training_run(
     fields = asdict(recipe)
     settings = {k: fields.pop(k) for k in FREE if k in fields}
     settings |= {k: v for k,v in (loop or {}).items() if k in ("log_every", "save_every", "keep")}
-    settings["processes"] = world_size()
+    settings["processes"], about = world_size(), dict(about or {})
+    if "command" in about: settings["command"] = about.pop("command")  # each call has its own
     return RunFolder(folder, KIND, {**fields, **identity}, settings, "step-*.pt", about)
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c032
@@ -327,21 +327,40 @@ def unfinished(
     path = Path(folder)/"run.json"
     record = load_json(path) if path.is_file() else {}
     if record.get("kind") != KIND: return None
-    entries = Checkpoints(folder).entries
-    done, steps = entries[-1]["step"] if entries else 0, record["runs"][-1].get("steps", "?")
-    return f"unfinished training run, step {done} of {steps}: go on with --resume"
+    entries, last = Checkpoints(folder).entries, record["runs"][-1]
+    done, steps = entries[-1]["step"] if entries else 0, last.get("steps", "?")
+    how = f"{last['command']} --resume" if "command" in last else "--resume"
+    return f"training run, unfinished at step {done} of {steps}: resume with {how}"
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c035
+class StopRequest:
+    "Which signal asked to stop, if one did."
+    def __init__(self): self.signal, self.came = 0, 0.
+
+    def __call__(self,
+        number:int, # Of the signal
+        frame=None, # Where the program was
+    )->None:
+        "Take note; SIGINT for the second time ends the program at once."
+        again = self.signal and time.monotonic()-self.came > 1
+        if again and number == signal.SIGINT: raise KeyboardInterrupt
+        if self.signal: return
+        self.signal, self.came = number, time.monotonic()
+        note = "\nfinishing this step, then saving (Ctrl-C again: stop at once)\n"
+        if number == signal.SIGINT and rank() == 0:
+            os.write(2, note.encode())  # not print: the signal may have interrupted one
+
 @contextmanager
-def sigterm_flag(): # Yields a `threading.Event`
-    "A flag that SIGTERM sets, instead of ending the process, while the context lasts."
-    flag = threading.Event()
+def stop_request(): # Yields a `StopRequest`
+    "Let SIGTERM and SIGINT ask for an end, instead of ending the process, while this lasts."
+    asked = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only that one may listen
-        yield flag
+        yield asked
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: flag.set())
-    try: yield flag
-    finally: signal.signal(signal.SIGTERM, before)
+    before = {s: signal.signal(s, asked) for s in (signal.SIGTERM, signal.SIGINT)}
+    try: yield asked
+    finally:
+        for s,handler in before.items(): signal.signal(s, handler)
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c038
 def check_losses(
@@ -410,17 +429,19 @@ class _Loop:
 
     def after(self, done, asked):
         "All that follows when `done` steps are done."
+        self.progress.to(done)
         last, (log_every, save_every) = done == self.steps, self.every
         log_now = last or done % log_every == 0
         save_now = self.saved and save_every and (last or done % save_every == 0)
         alone = world_size() == 1
-        stop_now = (log_now or alone) and any(from_all_ranks(asked.is_set()))
+        stop_now = log_now or alone
+        stop_now = stop_now and max(from_all_ranks(int(asked.signal)))
         if not (log_now or save_now or stop_now): return
         row = self._means(done, log_now)
         if save_now and self.evaluate: row |= self.evaluate()
         if row: self._write(done, row, last)
         if save_now or stop_now: self.saved.save(done, self.state, row.get("valid"))
-        if stop_now and not last: self._stop(done)
+        if stop_now and not last: self._stop(done, stop_now)
 
     def _means(self, done, log_now):
         "The row of the log, empty between two; no checkpoint follows values that are broken."
@@ -435,10 +456,13 @@ class _Loop:
         self.log.add(step=done, **row, seconds=round(time.monotonic()-self.began, 3))
         self.progress.update(self.log, done, last)
 
-    def _stop(self, done):
-        if rank() == 0:
-            print(f"{self.title}: stopped by SIGTERM after step {done}, saved; resume to go on",
-                  file=sys.stderr)
+    def _stop(self, done, number):
+        self.progress.bar.close()
+        name, where = signal.Signals(number).name, self.saved.folder
+        line = (f"{self.title}: stopped by {name} after step {done} of {self.steps}, saved in "
+                f"{where}; resume to go on")
+        if number == signal.SIGINT: raise KeyboardInterrupt(line)
+        if rank() == 0: print(line, file=sys.stderr)
         sys.exit(143)
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c045
@@ -449,7 +473,7 @@ def train_loop(
     state:dict, # What checkpoints hold: name to anything with `state_dict`
     run:RunFolder|None=None, # From `training_run`, for log and checkpoints; None keeps nothing
     log_every:int=10, # Steps per row of the log
-    save_every:int=0, # Steps between checkpoints; 0: only when SIGTERM comes
+    save_every:int=0, # Steps between checkpoints, at most a quarter; 0: only when told to stop
     keep:int=2, # How many of the newest checkpoints stay
     evaluate=None, # `evaluate()` gives more numbers before a checkpoint; lowest `valid` is best
     title:str="training", # Over the progress bar or figure
@@ -458,12 +482,13 @@ def train_loop(
     watch:str|None="loss", # Ends the run if it grows to ten times its first mean
 )->RunLog: # Means over each interval, with `step` (steps done) and `seconds`
     "Run the steps from 0, or from the checkpoint, to `steps-1`; log, show and save."
-    if log_every < 1 or save_every < 0:
-        raise ValueError(f"log_every {log_every} and save_every {save_every}: "
-                         "give at least 1 and 0")
-    loop = _Loop(steps, state, run, keep, (log_every, save_every), evaluate, watch,
+    if steps < 1 or log_every < 1 or save_every < 0:
+        raise ValueError(f"steps {steps}, log_every {log_every} and save_every {save_every}: "
+                         "give at least 1, 1 and 0")
+    every = log_every, min(save_every, max(1, steps//4))
+    loop = _Loop(steps, state, run, keep, every, evaluate, watch,
                  title=title, keys=keys, images=images)
-    with sigterm_flag() if run else nullcontext(threading.Event()) as asked:
+    with stop_request() if run else nullcontext(StopRequest()) as asked:
         for i,batch in zip(range(loop.start, steps), data(loop.start)):
             loop.means.add(mean_over_ranks(step(i, batch)))
             loop.after(i+1, asked)

@@ -79,7 +79,7 @@ class KVCache:
 # %% ../nbs/course/10_sampling.ipynb #c026
 def guide(
     logits:Tensor, # `(2b, ..., codebook_size)`: with the label, then without
-    cfg_scale:float, # 1: as the label says; more: more so
+    cfg_scale:float, # 1: the logits with the label; above 1: further in the same direction
 )->Tensor: # `(b, ..., codebook_size)`
     "Move from the unconditional logits past the conditional ones."
     cond, uncond = at_least_float32(logits).chunk(2)  # a scale of 2 doubles rounding errors too

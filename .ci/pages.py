@@ -215,9 +215,22 @@ def course_size():
     return bad
 
 
+def folded():
+    "Solutions that stand open in JupyterLab: `code-fold` folds on the site only."
+    bad = []
+    for path in (p for p in notebooks() if p.parent.name == "course"):
+        found = json.loads(path.read_text("utf-8"))["cells"]
+        folds = [c for c in found if re.search(r"^#\| code-fold: true", "".join(c["source"]), re.M)]
+        left = sum(not c["metadata"].get("jupyter", {}).get("source_hidden") for c in folds)
+        if left:
+            bad.append(f"{name(path)} has {left} solutions open in JupyterLab: collapse their code "
+                       "and outputs there, and save")
+    return bad
+
+
 CHECKS = dict(stored=stored, orphans=orphans, imports_up=imports_up, first_cells=first_cells,
               mixed_imports=mixed_imports, dead_links=dead_links, unshown_numbers=unshown_numbers,
-              lint=lint, sidebar=sidebar, course_size=course_size)
+              lint=lint, sidebar=sidebar, course_size=course_size, folded=folded)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,11 @@ const SIZES = {words: [16, 72], phrases: [16, 144], digits: [16, 16]}  // Height
 const $ = id => document.getElementById(id)
 const number = id => Number($(id).value)
 const sleep = ms => new Promise(done => setTimeout(done, ms))
-const say = text => { $("status").textContent = text }
+// Screen readers hear the beginning and the end, not every code
+const say = (text, aloud = true) => {
+  $("status").ariaLive = aloud ? "polite" : "off"
+  $("status").textContent = text
+}
 
 // ---- Models, each loaded when it is first wanted
 const models = {}
@@ -21,8 +25,7 @@ async function read(path) {
 async function getModel(name) {
   if (models[name]) return models[name]
   say("Loading the model…")
-  runtime ??= startRuntime(ort, read)
-  await runtime
+  await (runtime ??= startRuntime(ort, read))
   return models[name] = await openModel(ort, name, read)
 }
 
@@ -132,7 +135,7 @@ async function draw(name, {kept = []} = {}) {
   const {depth, grid} = model.config, all = grid[0]*grid[1]*depth
   run = {name, model, codes: [], steps: [], chosen: 0, follow: true, paused: false, go: 0}
   Object.assign($("depth"), {max: depth, value: depth})
-  $("depth-shown").value = depth
+  showValue($("depth"))
   $("pause").disabled = $("next").disabled = false
   $("pause").textContent = "Pause"
   const seed = number("seed")
@@ -144,7 +147,7 @@ async function draw(name, {kept = []} = {}) {
     nameCell(step.t)
     if (!step.drawn) $("grid").children[step.t].className = "given"
     if (run.follow) choose(step.t)
-    say(`Code ${run.codes.length} of ${all}, seed ${seed}`)
+    say(`Code ${run.codes.length} of ${all}, seed ${seed}`, false)
     if (step.d === depth - 1 || run.paused || number("wait") >= 100) await showPicture()
     await sleep(step.drawn ? number("wait") : 0)
     while (run.paused && !run.go && mine === drawing) await sleep(30)
@@ -171,15 +174,15 @@ for (const button of document.querySelectorAll("[data-model]"))
 for (let digit = 0; digit < 10; digit++) $("label").append(new Option(digit, digit))
 $("label").value = 3
 
-for (const output of document.querySelectorAll("output[for]")) {
-  const input = $(output.htmlFor.value)
-  input.oninput = () => { output.value = input.value + (output.dataset.unit ?? "") }
-  input.oninput()
+function showValue(input) {
+  const output = document.querySelector(`output[for=${input.id}]`)
+  output.value = input.value + (output.dataset.unit ?? "")
 }
-$("depth").oninput = guarded(async () => {
-  $("depth-shown").value = $("depth").value
-  if (run) await showPicture()
-})
+for (const input of document.querySelectorAll("input[type=range]")) {
+  input.addEventListener("input", () => showValue(input))
+  showValue(input)
+}
+$("depth").oninput = guarded(() => run && showPicture())
 $("pause").onclick = () => {
   run.paused = !run.paused
   $("pause").textContent = run.paused ? "Go on" : "Pause"
@@ -224,10 +227,10 @@ function describe() {
     `upper half, which is kept, has ${dark} dark pixels.`
 }
 
-function place(event) {
+function place(event) {  // the middle of a pixel, so that thin strokes are black
   const box = sheet.getBoundingClientRect()
-  return [(event.clientX - box.left)/box.width*sheet.width,
-          (event.clientY - box.top)/box.height*sheet.height]
+  return [Math.floor((event.clientX - box.left)/box.width*sheet.width) + .5,
+          Math.floor((event.clientY - box.top)/box.height*sheet.height) + .5]
 }
 
 sheet.onpointerdown = event => {
@@ -261,17 +264,23 @@ sheet.onkeydown = event => {
 $("sheet-model").onchange = $("clear").onclick = () => { $("typed").value = ""; newSheet() }
 $("typed").oninput = () => {
   newSheet()
+
+// The runtime loads while the visitor reads, unless data is to be saved
+if (!navigator.connection?.saveData) runtime = startRuntime(ort, read)
   const digit = $("sheet-model").value === "digits"
   ink.fillStyle = "black"
   ink.textAlign = digit ? "center" : "left"
   ink.font = `${digit ? 17 : 13}px "DejaVu Sans", Verdana, sans-serif`
-  ink.fillText($("typed").value, digit ? 8 : 1, digit ? 14 : 12.5)
+  ink.fillText($("typed").value, digit ? 8 : 2, digit ? 14 : 12)  // as in the training pictures
   describe()
 }
 $("take").onclick = () => {
   if (!run?.image) return say("There is no picture yet: draw one first.")
   $("sheet-model").value = run.name
   newSheet()
+
+// The runtime loads while the visitor reads, unless data is to be saved
+if (!navigator.connection?.saveData) runtime = startRuntime(ort, read)
   paint(sheet, run.image, run.model.config.resolution)
   describe()
 }
@@ -284,3 +293,6 @@ $("complete").onclick = guarded(async () => {
   $("picture").scrollIntoView({block: "nearest"})
 })
 newSheet()
+
+// The runtime loads while the visitor reads, unless data is to be saved
+if (!navigator.connection?.saveData) runtime = startRuntime(ort, read)

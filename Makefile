@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: demo test lab docs readme clean
+.PHONY: demo test lab docs readme playground test-playground clean
 
 demo: $(READY)  ## Train on words, draw them, read them back: runs/demo/ in minutes
 	$(BIN)/dnd-demo $(ARGS)
@@ -25,6 +25,22 @@ docs:  ## The docs site in _docs/ (needs Quarto)
 readme: $(READY)  ## README.md from nbs/index.ipynb
 	$(BIN)/python .ci/readme.py
 
+# onnxruntime-web, and what the browser tests need
+NPM := site/playground/node_modules/.ready
+$(NPM): site/playground/package-lock.json
+	@command -v npm >/dev/null || { echo "The playground needs npm: install Node.js 20 or later from https://nodejs.org and try again"; exit 1; }
+	npm ci --prefix site/playground --no-audit --no-fund --ignore-scripts --silent
+	@touch $@
+
+playground: $(READY) $(NPM)  ## A page that draws in the browser, in _playground/
+	$(BIN)/python site/playground/build.py _playground
+
+test-playground: playground  ## Does it draw what Python draws? In node and in Chromium
+	$(BIN)/python site/playground/expected.py _playground _playground/expected.json
+	cd site/playground && node test.mjs ../../_playground ../../_playground/expected.json
+	cd site/playground && node test_browser.mjs ../../_playground ../../_playground/expected.json
+	rm _playground/expected.json
+
 # Where Python may not keep bytecode (common in containers), every process would compile torch again, ten seconds each.
 BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 
@@ -41,5 +57,5 @@ $(READY): settings.ini setup.py
 	@touch $@
 
 clean:  ## Remove what was built (keeps .venv and runs/)
-	rm -rf _docs _proc build dist *.egg-info .quarto nbs/nbdev.yml nbs/sidebar.yml
+	rm -rf _docs _proc _playground site/playground/node_modules build dist *.egg-info .quarto nbs/nbdev.yml nbs/sidebar.yml
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -79,6 +79,7 @@ def _shorten(proto, smallest=1024):
         graph.node.insert(0, cast)
     return proto
 
+# %% ../../nbs/models/onnx.ipynb #c019
 def onnx_bytes(
     module:nn.Module, # Of float32 weights
     inputs:dict[str,Tensor], # Examples, by name and in the order of `forward`
@@ -95,7 +96,7 @@ def onnx_bytes(
             dynamic_shapes=tuple(shapes.values()), dynamo=True, verbose=False)
     return _shorten(program.model_proto).SerializeToString()
 
-# %% ../../nbs/models/onnx.ipynb #c019
+# %% ../../nbs/models/onnx.ipynb #c020
 def segment_bytes(
     model:DnDTransformer, # In float32
     d:int, # Which segment, from 0
@@ -111,7 +112,7 @@ def segment_bytes(
     outputs = ["logits", "hidden", "new_keys", "new_values"]
     return onnx_bytes(Segment(model, d), inputs, outputs, free)
 
-# %% ../../nbs/models/onnx.ipynb #c021
+# %% ../../nbs/models/onnx.ipynb #c022
 class Decoding(nn.Module):
     "Codes to pictures, for those codes that count."
     def __init__(self,
@@ -144,7 +145,7 @@ class Encoding(nn.Module):
         "Look up the codes."
         return self.tok.quantizer.encode(self.tok.features(images))[...,:self.depth].int()
 
-# %% ../../nbs/models/onnx.ipynb #c023
+# %% ../../nbs/models/onnx.ipynb #c024
 def _settings(model, tok):
     "What a program must know beside the graphs."
     c, t = model.config, tok.config
@@ -175,7 +176,7 @@ def export_onnx(
         save_json(_settings(model, tok), part/"model.json")
         return {p.name: p.stat().st_size for p in sorted(part.iterdir())}
 
-# %% ../../nbs/models/onnx.ipynb #c038
+# %% ../../nbs/models/onnx.ipynb #c039
 def browser_uniforms(
     seed:int, # As on the page
     config:TransformerConfig, # Gives the number of codes per image

@@ -184,7 +184,7 @@ def weights_file(
 )->Path:
     "The one weights file of a folder."
     folder = Path(folder)
-    if stopped := unfinished(folder): raise ValueError(f"{folder} is an {stopped}")
+    if stopped := unfinished(folder): raise ValueError(f"{folder} is a {stopped}")
     found = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES)
     if len(found) == 1: return found[0]
     listed = f": {', '.join(p.name for p in found[:8])}" if found else ""

@@ -6,7 +6,7 @@
 __all__ = ['stack', 'spread', 'epoch_order', 'batch_indices', 'batches', 'clear_errors', 'load_batches']
 
 # %% ../../nbs/toolbox/batches.ipynb #c002
-import itertools
+import itertools, signal
 from functools import lru_cache
 from traceback import clear_frames
 
@@ -86,6 +86,8 @@ def clear_errors(
         raise type(e)(message) from e
 
 # %% ../../nbs/toolbox/batches.ipynb #c021
+def _ignore_interrupt(worker): signal.signal(signal.SIGINT, signal.SIG_IGN)
+
 def load_batches(
     dataset:Dataset, # Items are `(image, label)`
     batch_size:int, # Items per batch, exactly, in all processes together
@@ -96,5 +98,6 @@ def load_batches(
     "This process's share of the batches of `dataset`, in the order of `batches`."
     order = (my_share(b).tolist() for b in batches(len(dataset), batch_size, seed, start))
     loader = DataLoader(dataset, batch_sampler=order, num_workers=workers,
-                        generator=torch.Generator(), pin_memory=torch.cuda.is_available())
+                        generator=torch.Generator(), pin_memory=torch.cuda.is_available(),
+                        worker_init_fn=_ignore_interrupt)
     return clear_errors(loader)

@@ -130,6 +130,10 @@ def open_image(
             with Image.open(path) as image: return plain_image(image, channels)
     except MemoryError: raise  # the machine's trouble, not the file's
     except BadImage as e: raise BadImage(f"{path} cannot be used: {e}") from e
+    except Image.DecompressionBombError as e:
+        size = str(e).partition(" exceeds")[0].removeprefix("Image size ").strip("()")
+        raise BadImage(f"{path} cannot be used: it has {size}, more than the "
+                       f"{2*Image.MAX_IMAGE_PIXELS} that are safe to open: scale it down") from e
     except Exception as e:
         raise BadImage(f"{path} cannot be read as an image ({type(e).__name__}): "
                        "remove it or save it again") from e

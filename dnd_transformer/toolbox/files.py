@@ -76,6 +76,7 @@ def naming(
 @contextmanager
 def atomic_path(
     path:str|Path, # The file that should appear
+    sync:bool=True, # Wait for the disk: also whole, or not there, after a power cut
 ):
     "Yield a temporary path beside `path`; rename it to `path` on success, remove it on any error."
     path = Path(path)
@@ -86,7 +87,8 @@ def atomic_path(
     try:
         with naming(path):
             yield part
-            with open(part, "rb") as f: os.fsync(f.fileno())
+            if sync:
+                with open(part, "rb") as f: os.fsync(f.fileno())
         part.chmod(0o644)  # mkstemp hides the file from other users, a result should not be hidden
         part.replace(path)
     finally: part.unlink(missing_ok=True)

@@ -160,13 +160,14 @@ def save_png(
     image:Tensor, # `(c, H, W)`, 0..255
     path:str|Path, # File to write
     resize:int|None=None, # Height in pixels, the width follows
+    sync:bool=True, # Wait for the disk, as `atomic_path` does
 )->None:
     "Write one image, atomically."
     picture = Image.fromarray(rearrange(image, "c h w -> h w c").squeeze(-1).numpy())
     if resize:
         size = (round(picture.width*resize/picture.height), resize)
         picture = picture.resize(size, Image.Resampling.BICUBIC)
-    with atomic_path(path) as part: picture.save(part, format="PNG")
+    with atomic_path(path, sync) as part: picture.save(part, format="PNG")
 
 # %% ../../nbs/toolbox/images.ipynb #c034
 def psnr(

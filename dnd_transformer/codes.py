@@ -18,6 +18,7 @@ from .tokenizer import Tokenizer
 from .toolbox.batches import clear_errors
 from .toolbox.run_folder import RunFolder, describe, fingerprint, probe
 from .toolbox.files import load_json
+from .toolbox.own_pictures import unreadable
 from .toolbox.shards import Shards, write_shards
 
 # %% ../nbs/course/06_codes.ipynb #c017
@@ -43,6 +44,10 @@ def store_plan(tok:Tokenizer, # Whose codes
         shard_size=shard_size or min(max(-(-count//64), 1024), 50_000))
 
 # %% ../nbs/course/06_codes.ipynb #c025
+def _no_label(num_classes):
+    "What stands in the place of the label of a picture that could not be read."
+    return np.iinfo(np.int32).min if num_classes is None else num_classes
+
 class CodeStore(Dataset):
     "Codes and labels on disk, read by index."
     def __init__(self, folder:str|Path, # Written by `extract_codes`
@@ -52,15 +57,21 @@ class CodeStore(Dataset):
         if record.get("kind") != "codes":
             raise ValueError(f"{folder} holds {record.get('kind')}, not codes: extract them first")
         self.identity = i = record["identity"] # As in `store_plan`
+        self.classes = record.get("classes") # Their names, or None
         self.shards = Shards(folder, i["count"], ("codes", "labels"))
+        labels = self.shards.arrays["labels"]
+        self.there = np.flatnonzero(labels != _no_label(i["num_classes"])) # Readable pictures
 
-    def __len__(self): return self.identity["count"]
+    def __len__(self): return len(self.there)
 
     def __getitem__(self, index, # An int, or a tensor of indices
     )->tuple[Tensor,Tensor]: # Codes `(..., h, w, depth)` in the stored type, and labels `(...)`
         "Codes and labels of one image, or of a batch."
         index = torch.as_tensor(index)
-        codes, labels = map(torch.from_numpy, self.shards.rows(index.flatten()))
+        outside = index[(index < 0) | (index >= len(self))]
+        if len(outside): raise IndexError(f"index {outside[0].item()} is outside 0..{len(self)-1}")
+        rows = torch.from_numpy(self.there[index.flatten().numpy()])
+        codes, labels = map(torch.from_numpy, self.shards.rows(rows))
         return codes.view(*index.shape, *codes.shape[1:]), labels.view(index.shape).long()
 
 # %% ../nbs/course/06_codes.ipynb #c027
@@ -74,12 +85,13 @@ def _encode(tok, dataset, num_classes, batch_size, workers, rows, done):
         labels.append(y.numpy())
         done(len(y))
     codes, labels = np.concatenate(codes), np.concatenate(labels)
-    if num_classes is None: return dict(codes=codes, labels=labels.astype(np.int32))
-    wrong = labels[(labels < 0) | (labels >= num_classes)]
-    if len(wrong):
+    wrong = labels[(labels < 0) | (labels >= (num_classes or np.inf))]
+    if num_classes and len(wrong):
         raise ValueError(f"the data set gives label {wrong[0]} and has {num_classes} classes: "
                          f"labels must lie in 0..{num_classes-1}")
-    return dict(codes=codes, labels=labels.astype(code_dtype(num_classes)))
+    labels[unreadable(dataset, rows)] = _no_label(num_classes)
+    small = np.int32 if num_classes is None else code_dtype(num_classes+1)
+    return dict(codes=codes, labels=labels.astype(small))
 
 def extract_codes(tok:Tokenizer, # In evaluation mode
     dataset:Dataset, # Items are `(image, label)`
@@ -90,7 +102,8 @@ def extract_codes(tok:Tokenizer, # In evaluation mode
 )->CodeStore:
     "Encode every image once, in all processes together; go on where an earlier call stopped."
     plan = store_plan(tok, dataset, shard_size)
-    run = RunFolder(folder, "codes", plan, work="*.npy")
+    names = getattr(dataset, "classes", None)
+    run = RunFolder(folder, "codes", plan, work="*.npy", about=dict(classes=names))
     make = partial(_encode, tok, dataset, plan["num_classes"], batch_size, workers)
     write_shards(run, plan["count"], plan["shard_size"], make, "codes")
     return CodeStore(folder)

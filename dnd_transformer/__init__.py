@@ -2,8 +2,12 @@ __version__ = "0.1.0"
 
 # What `from dnd_transformer import ...` offers; imported on first use, since torch takes seconds
 _HOME = {
+    "DnDPipeline": "dnd_transformer.pipeline",
     "load_tokenizer": "dnd_transformer.models.checkpoints",
     "load_transformer": "dnd_transformer.models.checkpoints",
+    "load_pair": "dnd_transformer.models.pairs",
+    "save_pair": "dnd_transformer.models.pairs",
+    "push_pair": "dnd_transformer.models.pairs",
     "generate": "dnd_transformer.sampling",
 }
 __all__ = [*_HOME]

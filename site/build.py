@@ -139,6 +139,7 @@ def prepare():
     conf = yaml.safe_load(re.sub(r"[\w/]+\.ipynb", lambda m: on_site(m[0]), text))
     if PLAYGROUND.is_dir(): shutil.copytree(PLAYGROUND, PAGES/"playground")
     else: conf["website"]["navbar"].pop("right")
+    conf["project"]["output-dir"] = f"../{SITE.name}"
     conf["project"]["resources"] = ["playground", "card.png"]
     (PAGES/"_quarto.yml").write_text(yaml.dump(conf, sort_keys=False), "utf-8")
 
@@ -165,8 +166,7 @@ def repair(text):
 def render(plain):
     "The site from `_proc/`, with Quarto or with smalldocs."
     if shutil.which("quarto") and not plain:
-        subprocess.run(["quarto", "render", "--no-execute", "--output-dir", SITE], cwd=PAGES,
-                       check=True)
+        subprocess.run(["quarto", "render", "--no-execute"], cwd=PAGES, check=True)
         return "Quarto"
     from smalldocs.site import build
     shutil.rmtree(SITE, ignore_errors=True)

@@ -8,7 +8,7 @@ __all__ = ['read_picture', 'kept', 'check_pair', 'to_pictures', 'to_pil', 'pictu
 # %% ../../nbs/toolbox/drawn.ipynb #c003
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -108,15 +108,15 @@ def picture_grid(
     "One picture with all `images`, row by row."
     return image_grid(torch.stack([to_tensor(x) for x in images]), ncol, scale)
 
-@dataclass
+@dataclass(repr=False)
 class Drawn:
     "What a pipeline drew; in a notebook it shows itself."
     codes:Tensor # `(b, h, w, depth)`, -1 where nothing is drawn yet
     labels:Tensor # `(b,)` classes
     seed:int # Draws the same again
-    decode:Callable=field(repr=False) # Codes to a list of pictures
+    decode:Callable # Codes to a list of pictures
 
-    def __len__(self): return len(self.codes)
+    def __repr__(self): return f"Drawn({len(self.codes)} images, seed {self.seed})"
 
     @cached_property
     def images(self)->list: # Of Pillow images

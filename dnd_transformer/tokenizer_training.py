@@ -48,7 +48,7 @@ def tokenizer_step(
     if losses.disc and adversarial:
         terms |= losses.train_discriminator(images, out.images, optimizer.param_groups[0]["lr"])
     perplexity = code_usage(out.codes, tok.config.codebook_size)[1]
-    return {**terms, **{f"perplexity {d}": p for d,p in enumerate(perplexity)}}
+    return {**terms, **{f"perplexity {d}": p for d,p in enumerate(perplexity, 1)}}
 
 # %% ../nbs/course/05_tokenizer_training.ipynb #c029
 def _scheduled_step(net, state, settings, i, batch):

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: demo test lab docs readme playground test-playground clean
+.PHONY: demo test lab docs readme playground test-playground test-browser clean
 
 demo: $(READY)  ## Train on words, draw them, read them back: runs/demo/ in minutes
 	$(BIN)/dnd-demo $(ARGS)
@@ -16,11 +16,8 @@ test: $(READY)  ## Everything that must hold; ends with "N passed, N failed"
 lab: $(READY)  ## Read and run the notebooks
 	$(BIN)/jupyter lab nbs
 
-# nbdev_docs would fetch Quarto with sudo, and would write its own README unless ours is newer.
-docs:  ## The docs site in _docs/ (needs Quarto)
-	@command -v quarto >/dev/null || { echo "make docs needs Quarto: install it from https://quarto.org/docs/get-started/ and try again"; exit 1; }
-	@$(MAKE) --no-print-directory readme
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_docs
+docs: $(READY) readme  ## The docs site in _docs/: with Quarto if there is one, else without
+	@$(BIN)/python site/build.py $(ARGS)
 
 readme: $(READY)  ## README.md from nbs/index.ipynb
 	$(BIN)/python .ci/readme.py
@@ -40,6 +37,10 @@ test-playground: playground  ## Does it draw what Python draws? In node and in C
 	cd site/playground && node test.mjs ../../_playground ../../_playground/expected.json
 	cd site/playground && node test_browser.mjs ../../_playground ../../_playground/expected.json
 	rm _playground/expected.json
+
+test-browser: docs $(NPM)  ## The site and JupyterLab, in Chromium
+	node site/test_site.mjs _docs
+	node site/test_lab.mjs $(BIN)/jupyter
 
 # Where Python may not keep bytecode (common in containers), every process would compile torch again, ten seconds each.
 BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)

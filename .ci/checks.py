@@ -8,7 +8,7 @@ Run it with the Python of `.venv`. Files are compared with what they were before
 with git, so uncommitted work can be checked too. A check that changes files leaves them changed:
 `git diff` then shows what was out of step. What a page says about itself is in `pages.py`.
 """
-import argparse, json, multiprocessing, os, platform, shutil, subprocess, sys, tempfile, time
+import argparse, json, multiprocessing, os, platform, re, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
 from pathlib import Path
@@ -158,13 +158,64 @@ def check_install():
         run(sys.executable, "-c", USER_SCRIPT, site, cwd=away, PYTHONPATH=str(site))
 
 
+# What `nbdev_docs` does before it calls Quarto, in a copy
+QUARTO_STEP = """
+import sys
+from nbdev.config import get_config
+from nbdev.serve import proc_nbs
+assert get_config().config_path.samefile("."), get_config().config_path
+proc_nbs(n_workers=0)
+"""
+
+
+def paragraphs(path, kind):
+    "Paragraphs of the text cells, or lines of the code cells, of a page as its file has it."
+    apart = r"\n\s*\n" if kind == "markdown" else r"\n"
+    found = (p.strip() for s in pages.cells(path, kind) for p in re.split(apart, s))
+    return [p for p in found if p and not p.startswith("#|")]
+
+
+def plain(text):
+    "A text without the links that nbdev gives to names, and without spaces."
+    text = re.sub(r"\[(`[^`]*`)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"\s+", "", text)
+
+
+def lost(page, made):
+    "Paragraphs and lines of code of `page` that are not in what the docs build `made` of it."
+    cells = json.loads(made.read_text("utf-8"))["cells"]
+    there = plain("\n".join("".join(c["source"]) for c in cells))
+    first, *rest = (s for s in pages.cells(page, "markdown"))
+    hidden = "\n".join(s for s in pages.cells(page, "code") if re.match(r"#\|\s*hide\b", s))
+    wanted = [*paragraphs(page, "markdown"), *paragraphs(page, "code")]
+    wanted = [w for w in wanted if w not in first and w not in hidden]
+    return [w for w in wanted if plain(w) not in there and not w.startswith(("%", "#|"))]
+
+
+def check_docs_build():
+    "nbdev's preparation for Quarto ends well and keeps every paragraph and every line of code."
+    with tempfile.TemporaryDirectory() as tmp:
+        top = Path(tmp)
+        shutil.copytree(NBS, top/"nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        for name in ("settings.ini", "_quarto.yml"): shutil.copy(TOP/name, top)
+        shutil.copytree(PACKAGE, top/PACKAGE.name,
+                        ignore=shutil.ignore_patterns("__pycache__", "pretrained"))
+        said = run(sys.executable, "-c", QUARTO_STEP, cwd=top)
+        made = {pages.name(p): top/"_proc"/p.relative_to(NBS) for p in pages.notebooks()}
+        bad = [f"{n} was not made" for n,p in made.items() if not p.is_file()]
+        if bad: raise Failed("\n".join([said, *bad]))
+        bad = [f"{pages.name(p)} lost {w[:90]!r}" for p in pages.notebooks()
+               for w in lost(p, made[pages.name(p)])]
+        if bad: raise Failed("\n".join(bad))
+
+
 def all_checks():
     "Checks that run alone and first, then those that run side by side; a name and a function each."
     first = [("export leaves no diff", check_export), ("clean leaves no diff", check_clean),
              ("README in step with index", check_readme)]
     first += [(f"pages: {k.replace('_', ' ')}", lambda f=f: check_pages(f))
               for k,f in pages.CHECKS.items()]
-    side_by_side = [("demo --quick", check_demo),
+    side_by_side = [("demo --quick", check_demo), ("docs: nothing is lost", check_docs_build),
                     ("install elsewhere, without nbdev", check_install)]
     side_by_side += [(f"notebook {pages.name(p)}", lambda p=p: check_notebook(p))
                      for p in pages.notebooks()]

@@ -47,8 +47,8 @@ def link(target, folder):
 
 
 def relink(text, folder):
-    "Mend the links of a markdown text, code apart."
-    parts = re.split(r"(^```.*?^```|`[^`\n]*`(?!\]))", text, flags=re.M | re.S)
+    "Mend the links of a markdown text, blocks of code apart."
+    parts = re.split(r"(^```.*?^```)", text, flags=re.M | re.S)
     for k in range(0, len(parts), 2):
         parts[k] = re.sub(r"(\]\()([^)\s]+)", lambda m: m[1]+link(m[2], folder), parts[k])
         parts[k] = re.sub(r"((?:src|href)=\")([^\"]+)", lambda m: m[1]+link(m[2], folder), parts[k])
@@ -85,8 +85,9 @@ def anchors(cell):
 def links_of(path):
     "The line below the title: the page in Colab, and the notebook itself."
     where = f"{cfg().user}/{cfg().repo}/blob/{cfg().branch}/{path.relative_to(TOP).as_posix()}"
-    text = (f'<p class="page-links"><a class="badge" href="https://colab.research.google.com/github/'
-            f'{where}">Open in Colab</a> <a href="https://github.com/{where}">This notebook</a> '
+    colab = f"https://colab.research.google.com/github/{where}"
+    text = (f'<p class="page-links"><a class="badge" href="{colab}">Open in Colab</a> '
+            f'<a href="https://github.com/{where}">This notebook</a> '
             f'In Colab, first run <code>%pip install git+{cfg().git_url}</code></p>')
     return mk_cell(text, "markdown")
 
@@ -214,9 +215,12 @@ def findings():
         followed += len(page.links)
         bad += [f"{here}: dead link {t}" for t in page.links if not leads(t, path, pages)]
         if page.silent: bad.append(f"{here}: {page.silent} pictures without a description")
+        own = f"{cfg().doc_host}{cfg().doc_baseurl}/"
+        bad += [f"{here} leaves the site for {t}" for t in page.links if t.startswith(own)]
         size = path.stat().st_size
         if size > MAX_BYTES: bad.append(f"{here} has {size/1e6:.1f} MB")
-        outside = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(https?:[^"]+)', path.read_text())
+        outside = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(https?:[^"]+)',
+                             path.read_text("utf-8"))
         bad += [f"{here} needs a network for {t}" for t in outside if cfg().doc_host not in t]
     return bad, followed, len(pages)
 

@@ -97,7 +97,6 @@ def prepare_page(path):
     nb, folder = read_nb(path), path.parent.relative_to(NBS).as_posix()
     FilterDefaults()(nb)
     front = yaml.safe_load(nb.cells[0].source.strip().strip("-"))
-    front["subtitle"] = front.get("description", "")
     del front["output-file"]  # the file has that name here
     nb.cells[0].source = f"---\n{yaml.dump(front)}---\n"
     cells = []
@@ -126,7 +125,7 @@ def draw_pictures():
     icon.resize((64, 64), Image.NEAREST).save(PAGES/"favicon.png", optimize=True)
 
 
-def prepare():
+def prepare(plain):
     "All pages and what they need, in `_proc/`."
     shutil.rmtree(PAGES, ignore_errors=True)
     refresh_quarto_yml()
@@ -134,12 +133,13 @@ def prepare():
     shutil.copytree(NBS, PAGES, ignore=skip)
     for path in sorted(NBS.rglob("*.ipynb")):
         if ".ipynb_checkpoints" not in path.parts: prepare_page(path)
-    shutil.copy(HERE/"style.css", PAGES)
+    for css in HERE.glob("*.css"): shutil.copy(css, PAGES)
     draw_pictures()
     text = (TOP/"_quarto.yml").read_text("utf-8")
     conf = yaml.safe_load(re.sub(r"[\w/]+\.ipynb", lambda m: on_site(m[0]), text))
     if PLAYGROUND.is_dir(): shutil.copytree(PLAYGROUND, PAGES/"playground")
     else: conf["website"]["navbar"].pop("right")
+    if plain: conf["format"]["html"]["css"] = ["style.css", "smalldocs.css"]
     conf["project"]["output-dir"] = f"../{SITE.name}"
     conf["project"]["resources"] = ["playground", "card.png"]
     (PAGES/"_quarto.yml").write_text(yaml.dump(conf, sort_keys=False), "utf-8")
@@ -151,14 +151,15 @@ def formulas(text):
     def mathml(m):
         kind, tex = m[1], html.unescape(m[2])[2:-2].strip()
         made = convert(tex, display="block" if kind == "display" else "inline")
-        return f'<span class="math math-{kind}">{made}</span>'
+        focus = ' tabindex="0"' if kind == "display" else ""  # it scrolls on a phone
+        return f'<span class="math math-{kind}"{focus}>{made}</span>'
     text = re.sub(r'<(?:link|script)[^>]*/katex[^>]*>(?:</script>)?', "", text)
     return re.sub(r'<span class="math (inline|display)">(.*?)</span>', mathml, text, flags=re.S)
 
 
 def repair(text):
     "What smalldocs leaves to be done in a page."
-    text = formulas(text).replace('role="navigation" ', "")
+    text = formulas(text).replace('role="navigation"', 'role="button" tabindex="0"')
     text = re.sub(r'<pre(?=[ >])(?![^>]*tabindex)', '<pre tabindex="0"', text)
     return re.sub(r'<a class="quarto-color-scheme-toggle nav-link"',
                   r'\g<0> role="button" aria-label="Toggle dark mode"', text)
@@ -166,7 +167,7 @@ def repair(text):
 
 def render(plain):
     "The site from `_proc/`, with Quarto or with smalldocs."
-    if shutil.which("quarto") and not plain:
+    if not plain:
         subprocess.run(["quarto", "render", "--no-execute"], cwd=PAGES, check=True)
         return "Quarto"
     from smalldocs.site import build
@@ -177,6 +178,8 @@ def render(plain):
     for path in SITE.rglob("*.html"):
         if "playground" in path.parts: continue
         path.write_text(repair(path.read_text("utf-8")), "utf-8")
+    for css in SITE.glob("site_libs/themes/*.css"):  # the themes load fonts from elsewhere
+        css.write_text(re.sub(r"@import url\([^)]*\);?", "", css.read_text("utf-8")), "utf-8")
     return "smalldocs"
 
 
@@ -227,8 +230,8 @@ def findings():
 
 def main(plain):
     os.chdir(TOP)
-    start = time.time()
-    prepare()
+    start, plain = time.time(), plain or not shutil.which("quarto")
+    prepare(plain)
     made_by = render(plain)
     bad, followed, count = findings()
     size = sum(p.stat().st_size for p in SITE.rglob("*") if p.is_file())

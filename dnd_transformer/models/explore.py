@@ -101,7 +101,9 @@ class Explorer:
         found = next_codes(self.pipe, self.drawn.codes, self.label, place, self.count,
                            **self._value(*knobs))
         self.text.value = "likeliest: "+", ".join(f"{code} ({p:.0%})" for code,p,_ in found)
-        self.codes.value = _png(picture_grid([image for *_,image in found], ncol=4, scale=2))
+        images = [image for *_,image in found]
+        scale = max(1, min(6, 144//images[0].width))
+        self.codes.value = _png(picture_grid(images, ncol=4, scale=scale))
 
     def _repr_mimebundle_(self, **how): return self.box._repr_mimebundle_(**how)
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from .files import lookup
 
 # %% ../../nbs/toolbox/fast_weights.ipynb #c006
-WEIGHTS = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16,
-           "int8": torch.float32} # Name, and the precision of everything that is no matrix
+WEIGHTS = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16,
+           "bfloat16": torch.bfloat16, "int8": torch.float32} # Int8: matrices, the rest is float32
 
 class Matrix(nn.Module):
     "A matrix for products with few vectors, in a chosen precision."
@@ -121,7 +121,9 @@ def weights_of(
     model:nn.Module, # A transformer
 ): # `get(name)` for `FastWeights`
     "The weights and the rotary table of `model`, by name."
-    return dict(model.state_dict(), rope=model.rope).__getitem__
+    def _full(w): return w.full_tensor() if hasattr(w, "full_tensor") else w  # FSDP holds parts
+    weights = {k: _full(w.detach()) for k,w in model.named_parameters()}
+    return dict(weights, rope=model.rope).__getitem__
 
 def made_up(
     model:nn.Module, # A transformer, on the device `meta`

@@ -25,9 +25,10 @@ from ..evaluation.readers import kept_calibration, make_reader
 from ..evaluation.rocr import knows_texts, own_texts, read_images, read_texts
 from ..evaluation.rocr import reader_sentence, reading_row, rocr, rocr_by_depth
 from ..evaluation.rocr import score_rows
-from ..models.checkpoints import load_tokenizer, load_transformer
+from ..models.checkpoints import load_tokenizer
 from ..models.generation import generate_images
-from .commands import command, draw_request, tokenizer_of
+from ..models.pairs import load_pair
+from .commands import command, draw_request
 
 # %% ../../nbs/cli/evaluate.ipynb #c005
 EVALUATIONS = {}
@@ -92,8 +93,7 @@ def draw_set(
 )->Path:
     "Let a model draw images as `dnd-sample` would; a second call finds them there."
     with processes() as where:
-        model = load_transformer(name, device=where)
-        tok = load_tokenizer(tokenizer_of(name, model), device=where)
+        tok, model, _ = load_pair(name, device=where)
         generate_images(model, tok, out, draw_request(asked, model))
     return out
 
@@ -330,7 +330,7 @@ def open_reference(
         raise ValueError("--size is for folders: a model draws in its own size, to which the "
                          "reference is brought; leave it out")
     from dnd_transformer.cli.training import open_pictures
-    tok = load_tokenizer(tokenizer_of(model, load_transformer(model)))
+    tok, _, _ = load_pair(model)
     return tok, first_items(open_pictures(reference, tok.config), sets.reference_count)
 
 # %% ../../nbs/cli/evaluate.ipynb #c033

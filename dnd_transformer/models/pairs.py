@@ -29,6 +29,8 @@ def tokenizer_of(
     if path.is_file(): path = path.parent
     if path.name == "transformer": path = path.parent
     if (path/"tokenizer").is_dir(): return path/"tokenizer"
+    if named := info.get("tokenizer_source"):  # what dnd-train was given, seen from the model
+        return Path(source)/named if (Path(source)/named).exists() else named
     if released := RELEASED.get(info.get("preset")):
         name, at, commit = str(source).partition("@")  # one commit for both
         return released.tokenizer+(at+commit if name in RELEASED else "")

@@ -97,8 +97,9 @@ def release_unused()->None:
     "Remove the `run.json` of every folder that this process claimed and put nothing into."
     while RunFolder.claimed:
         path, was_there = RunFolder.claimed.pop()
-        if [p.name for p in path.rglob("*") if not p.is_dir()] != ["run.json"]: continue
-        (path/"run.json").unlink()
+        files = {p.name for p in path.rglob("*") if not p.is_dir()}
+        if not files <= {"run.json", "manifest.json"}: continue  # both say what was to be done
+        for name in files: (path/name).unlink()
         if not was_there: shutil.rmtree(path)  # nothing but empty folders is left in it
 
 # %% ../../nbs/toolbox/run_folder.ipynb #c013

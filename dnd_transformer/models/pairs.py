@@ -112,13 +112,14 @@ def save_pair(
         with atomic_folder(Path(folder)/kind) as part: save_model(net, part, None, **info|more)
 
 # %% ../../nbs/models/pairs.ipynb #c016
+_HOME = "dnd-transformer/dnd-transformer"  # On GitHub
 _CARD = """---
 library_name: dnd-transformer
 tags: [dnd-transformer, image-generation]
 ---
 # {name}
 
-A tokenizer and a transformer of [dnd-transformer](https://github.com/dnd-transformer/dnd-transformer):
+A tokenizer and a transformer of [{home}](https://github.com/{home}):
 
 ```python
 from dnd_transformer import DnDPipeline
@@ -141,6 +142,7 @@ def push_pair(
     with TemporaryDirectory() as folder:
         save_pair(tok, model, folder, sampling)
         name = api.create_repo(repository, private=private, exist_ok=True).repo_id
-        (Path(folder)/"README.md").write_text(_CARD.format(name=name), encoding="utf-8")
+        card = _CARD.format(name=name, home=_HOME)
+        (Path(folder)/"README.md").write_text(card, encoding="utf-8")
         done = api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
     return str(done)

@@ -93,6 +93,7 @@ def _encode(tok, dataset, num_classes, batch_size, workers, rows, done):
     small = np.int32 if num_classes is None else code_dtype(num_classes+1)
     return dict(codes=codes, labels=labels.astype(small))
 
+# %% ../nbs/course/06_codes.ipynb #n928b37
 def extract_codes(tok:Tokenizer, # In evaluation mode
     dataset:Dataset, # Items are `(image, label)`
     folder:str|Path, # Receives shards and `run.json`; the same for all processes

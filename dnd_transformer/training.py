@@ -42,7 +42,7 @@ def transformer_step(
     codes:Tensor, # `(b, h, w, depth)` integers, on the model's device
     labels:Tensor, # `(b,)`
     settings:TransformerTraining, # Clipping and parts
-)->dict[str,Tensor]: # "loss", "loss d" for each depth, "grad_norm" before clipping
+)->dict[str,Tensor]: # "loss", "loss 1" for depth 1 and so on, "grad_norm" before clipping
     "One step of gradient descent."
     n, total = settings.accumulate, 0.
     if len(codes) % n:
@@ -56,7 +56,8 @@ def transformer_step(
         total = total+each.detach()
     norm = clip_gradients(losses, settings.clip)
     optimizer.step()
-    return dict(loss=total.mean(), grad_norm=norm, **{f"loss {d}": x for d,x in enumerate(total)})
+    by_depth = {f"loss {d}": x for d,x in enumerate(total, 1)}
+    return dict(loss=total.mean(), grad_norm=norm, **by_depth)
 
 # %% ../nbs/course/09_training.ipynb #c027
 def _known(labels, model):

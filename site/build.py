@@ -170,7 +170,10 @@ def render(plain):
     if not plain:
         subprocess.run(["quarto", "render", "--no-execute"], cwd=PAGES, check=True)
         return "Quarto"
-    from smalldocs.site import build
+    try: from smalldocs.site import build
+    except ImportError:
+        sys.exit("Without Quarto the site needs smalldocs, which needs Python 3.11 or later: "
+                 "pip install 'dnd-transformer[docs]'")
     shutil.rmtree(SITE, ignore_errors=True)
     site = build(PAGES, quiet=True)
     for w in site.warnings:

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['RANGES', 'CHOICES', 'COMMANDS', 'DTYPES', 'error_line', 'in_shell_words', 'run_command', 'read_numbers', 'form_of',
            'in_range', 'read_classes', 'class_numbers', 'command_line', 'command', 'dnd_demo', 'terminal_picture',
-           'show_picture', 'draw_request', 'named_sheet', 'dnd_sample', 'dnd_reconstruct', 'dnd_convert']
+           'show_picture', 'draw_request', 'named_sheet', 'dnd_sample', 'cut_note', 'dnd_reconstruct', 'Knobs',
+           'dnd_complete', 'dnd_convert']
 
 # %% ../../nbs/cli/commands.ipynb #c002
 import argparse, base64, io, math, os, re, shlex, sys, types, typing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from inspect import Parameter
 from pathlib import Path
@@ -20,17 +21,20 @@ from fastcore.docments import docments
 
 from ..toolbox.files import atomic_path, load_json, lookup
 from ..toolbox.images import open_image, to_tensor
-from ..toolbox.own_pictures import crop_note, image_folder, sheet
+from ..toolbox.own_pictures import sheet
 from ..toolbox.processes import PATIENCE, check_device, rank
 from ..toolbox.processes import processes as joined
 from ..toolbox.run_folder import release_unused
 from ..toolbox.tables import text_table
+from ..toolbox.tokenizer_settings import TokenizerConfig
 from ..transformer import DnDTransformer
+from ..pipeline import DnDPipeline
 from ..models.checkpoints import RELEASED, convert, export_released, load_tokenizer
 from ..models.checkpoints import released_rows
 from ..models.generation import DrawRequest, generate_images
 from ..models.pairs import load_pair
-from ..models.reconstruction import reconstruct_pictures, reconstruction_rows
+from ..models.reconstruction import complete_pictures, reconstruct_pictures
+from ..models.reconstruction import reconstruction_rows
 
 # %% ../../nbs/cli/commands.ipynb #c007
 _OUT_OF_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED")
@@ -371,6 +375,19 @@ def dnd_sample(
         _say(out, "contact_sheet.png", show)
 
 # %% ../../nbs/cli/commands.ipynb #c039
+def cut_note(
+    images:list[dict], # What is known about each picture: `size` and `seen`, the share not cut off
+    config:TokenizerConfig, # Of the tokenizer
+)->str: # "" if all had the tokenizer's size
+    "Which sizes of pictures were scaled and cut."
+    sizes = sorted({tuple(x["size"]) for x in images}, key=math.prod)
+    if sizes == [tuple(config.resolution)]: return ""
+    found = " to ".join("x".join(map(str, s)) for s in dict.fromkeys((sizes[0], sizes[-1])))
+    seen = min(x["seen"] for x in images)
+    lost = f", of which {1-seen:.0%} or less were cut off" if seen < 1 else ""
+    height, width = config.resolution
+    return f"pictures of {found} pixels were brought to {height}x{width}{lost}"
+
 @command("images")
 def dnd_reconstruct(
     images:str, # Folder with images at any depth, or one image file
@@ -386,8 +403,42 @@ def dnd_reconstruct(
     print(text_table(reconstruction_rows(metrics)))
     print(f"means over {len(metrics['images'])} images; metrics.json has each of them")
     for reason in metrics["skipped"]: print(f"skipped: {reason}")
-    note = crop_note(image_folder(images, tok.config.resolution)) if Path(images).is_dir() else ""
-    if note: print(note)
+    if note := cut_note(metrics["images"], tok.config): print(note)
+    _say(out, "comparison.png", show)
+
+# %% ../../nbs/cli/commands.ipynb #n04259
+@dataclass
+class Knobs:
+    "How the missing codes are drawn."
+    cfg_scale:float=1. # Guidance, 1: off
+    temperature:float=1. # Below 1: likelier codes
+    top_k:int|None=None # Draw among so many codes (None: all)
+    top_p:float|None=None # Draw among codes that hold this share of probability (None: all)
+
+@command("images", draw=Knobs)
+def dnd_complete(
+    images:str, # Folder with images at any depth, or one image file
+    model:str="words", # words, digits, a released model, a folder or a released file
+    tokenizer:str="", # Likewise (default: the one that belongs to the model)
+    config:str="", # Only for a bare file: the preset it was released as, such as imagenet-xxl
+    keep:str="top", # What stays: top, left, all or none
+    count:int=4, # Completions of each picture
+    label:str="", # Class of all of them, name or number (default: no class)
+    seed:int=0, # Of all random numbers
+    out:str="runs/completions", # For comparison.png and completed/
+    show:bool=False, # Show comparison.png in the terminal
+    device:str="", # cpu or cuda (default: cuda if there is one)
+    draw:dict|None=None, # What you leave out is as published, otherwise plain
+):
+    "Keep a part of pictures and let a model draw the rest."
+    how = dict(tokenizer=tokenizer or None, config=config or None, device=check_device(device))
+    pipe = DnDPipeline.from_pretrained(model, **how)
+    names = pipe.transformer.info.get("classes") if pipe.transformer else None
+    asked = class_numbers((label,), names)[0] if label else None
+    done = complete_pictures(pipe, images, out, keep, count, asked, seed, **draw or {})
+    print(f"{count} completions of each of {len(done['images'])} images")
+    for reason in done["skipped"]: print(f"skipped: {reason}")
+    if note := cut_note(done["images"], pipe.tokenizer.config): print(note)
     _say(out, "comparison.png", show)
 
 # %% ../../nbs/cli/commands.ipynb #c042

@@ -5,6 +5,8 @@ Each function looks at all notebooks and returns its findings as lines; `checks.
 import json, re, subprocess, sys
 from pathlib import Path
 
+import yaml
+
 TOP = Path(__file__).resolve().parent.parent
 NBS, PACKAGE = TOP/"nbs", TOP/"dnd_transformer"
 MAX_BYTES = 1_000_000
@@ -123,6 +125,28 @@ def dead_links():
     return bad
 
 
+def alt_text(source):
+    "The description that a code cell gives its figure, read as the docs build reads it."
+    options = [l[2:].strip() for l in source.splitlines() if re.match(r"#\|\s*[\w-]+:", l)]
+    try: return (yaml.safe_load("\n".join(options)) or {}).get("fig-alt")
+    except yaml.YAMLError: return None
+
+
+def silent_figures():
+    "Pictures that say nothing to those who cannot see them: `#| fig-alt: ...` in the cell."
+    bad = []
+    for path in notebooks():
+        empty = "\n".join(cells(path, "markdown")).count("![](")
+        if empty: bad.append(f"{name(path)}: {empty} pictures in the text without a description")
+        for c in json.loads(path.read_text("utf-8"))["cells"]:
+            drawn = [o for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
+            source = "".join(c["source"])
+            if drawn and not (alt_text(source) or "").strip():
+                start = next(l for l in source.splitlines() if not l.startswith("#|"))
+                bad.append(f"{name(path)}: no `#| fig-alt: ...` in YAML above {start[:60]}")
+    return bad
+
+
 def shown(path):
     "All numbers in the code and the stored text outputs of a page."
     found = []
@@ -229,7 +253,8 @@ def folded():
 
 
 CHECKS = dict(stored=stored, orphans=orphans, imports_up=imports_up, first_cells=first_cells,
-              mixed_imports=mixed_imports, dead_links=dead_links, unshown_numbers=unshown_numbers,
+              mixed_imports=mixed_imports, dead_links=dead_links,
+              silent_figures=silent_figures, unshown_numbers=unshown_numbers,
               lint=lint, sidebar=sidebar, course_size=course_size, folded=folded)
 
 

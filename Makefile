@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 ARGS   ?=
 
-.PHONY: demo test lab docs readme playground test-playground test-browser clean
+.PHONY: demo test bench lab docs readme playground test-playground test-browser clean
 
 demo: $(READY)  ## Train on words, draw them, read them back: runs/demo/ in minutes
 	$(BIN)/dnd-demo $(ARGS)
 
 test: $(READY)  ## Everything that must hold; ends with "N passed, N failed"
 	@$(BIN)/python .ci/checks.py $(ARGS)
+
+bench: $(READY)  ## Times of every way to draw in results/speed-cpu.json (RELEASED=folder: the released one too)
+	$(BIN)/python nbs/course/bench_speed.py results/speed-cpu.json $(if $(RELEASED),--released $(RELEASED)) $(ARGS)
 
 lab: $(READY)  ## Read and run the notebooks
 	$(BIN)/jupyter lab nbs

@@ -1,4 +1,4 @@
-"The hundred words of the page on generation: draw_words.py FOLDER BATCH_SIZE"
+"The hundred words of the page on generation: draw_words.py FOLDER"
 import sys
 
 from dnd_transformer.models.checkpoints import load_tokenizer, load_transformer
@@ -9,4 +9,4 @@ if __name__ == "__main__":
     request = DrawRequest(count=100, seed=7, temperature=.5)
     with processes("cpu"):
         model, tok = load_transformer("words"), load_tokenizer("words")
-        generate_images(model, tok, sys.argv[1], request, int(sys.argv[2]))
+        generate_images(model, tok, sys.argv[1], request)

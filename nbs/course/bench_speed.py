@@ -1,9 +1,9 @@
-"""Every way to draw, beside `generate`: bench_speed.py OUT [--released FOLDER] [--rounds 3]
+"""Every way to draw, beside `generate`: bench_speed.py OUT [--released FOLDER] [--rounds 2]
 
 All settings of one size draw in turn, so that a busy machine slows all of them; the medians of
 wall time and of processor time are kept. FOLDER is a copy of chenllliang/DnD-Transformer.
 """
-import argparse, contextlib, io, os, platform, resource, statistics, sys, time
+import argparse, contextlib, io, os, resource, statistics, sys, time
 from datetime import date
 from pathlib import Path
 
@@ -101,15 +101,16 @@ def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("out")
     ap.add_argument("--released", default="")
-    ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--rounds", type=int, default=2)
     args = ap.parse_args()
-    cases = {k: measure(*case, args.released, args.rounds) for k,case in CASES.items()}
     flags = Path("/proc/cpuinfo").read_text().split() if os.path.exists("/proc/cpuinfo") else []
     known = sorted({f for f in flags if f.startswith(("avx", "amx", "fma"))})
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    save_json(dict(date=date.today().isoformat(), **machine("cpu"), flags=known,
-                   busy=os.getloadavg()[0], system=platform.system(), floor=floor(),
-                   peak_kilobytes=peak, cases=cases), args.out)
+    about = dict(date=date.today().isoformat(), **machine("cpu"), flags=known,
+                 busy=round(os.getloadavg()[0], 1), floor=floor(), cases={})
+    for name,case in CASES.items():
+        about["cases"][name] = measure(*case, args.released, args.rounds)
+        about["peak_kilobytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        save_json(about, args.out)  # what is there counts, should the rest be interrupted
 
 
 if __name__ == "__main__": main()

@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 from fastcore.basics import patch
+from fastcore.meta import delegates
 from torch import Tensor
 from tqdm import tqdm
 
@@ -42,10 +43,11 @@ def draw_codes(
         asked = dict(known=codes.new_full((len(lanes), *shape), -1), **knobs)
         asked["known"][wanted], classes = codes[mine], labels.new_zeros(len(lanes))
         classes[wanted], asked["uniforms"] = labels[mine], image_uniforms(seed, lanes, config)
-        def _tell(drawn):
+        def _keep(drawn):
             codes[mine] = drawn[wanted].cpu()
-            if callback: callback(codes)
-        with single_thread("cpu"): _tell(draw_with(engine, classes, callback and _tell, **asked))
+            return codes
+        tell = callback and (lambda drawn: callback(_keep(drawn)))
+        with single_thread("cpu"): _keep(draw_with(engine, classes, tell, **asked))
     return codes
 
 # %% ../nbs/course/11_pipeline.ipynb #c013
@@ -140,6 +142,7 @@ def classes(self:DnDPipeline,
     return torch.tensor([_number(x) for x in ([labels] if isinstance(labels, str) else labels)])
 
 @patch
+@delegates(generate, but=["model", "generator", "uniforms"])
 def __call__(self:DnDPipeline,
     labels=1, # As for `classes`
     seed:int|None=None, # Of all random numbers (default: another one each time)
@@ -147,7 +150,7 @@ def __call__(self:DnDPipeline,
     known:Tensor|None=None, # `(b, h, w, depth)` codes that stay, -1: to be drawn
     callback=None, # Gets a `Drawn` after each position, such as `live()`
     progress:bool|None=None, # Show a bar (default: in a terminal)
-    **knobs, # `cfg_scale` (diffusers: `guidance_scale`), `temperature`, `top_k`, `top_p`, `greedy`
+    **kwargs, # As for `generate`; diffusers calls `cfg_scale` the `guidance_scale`
 )->Drawn:
     "Draw one image per label."
     labels, c = self.classes(labels), self.transformer.config
@@ -161,7 +164,7 @@ def __call__(self:DnDPipeline,
             if callback: callback(_drawn(codes.clone()))
         tell = _tell if shown or callback else None
         return _drawn(draw_codes(self.engine, c, labels, seed, None, known, tell,
-                                 **{**self.sampling, **knobs}))
+                                 **{**self.sampling, **kwargs}))
 
 # %% ../nbs/course/11_pipeline.ipynb #c026
 @patch

@@ -1,6 +1,7 @@
 // Pages run in JupyterLab from first cell to last: node test_lab.mjs JUPYTER [PAGE ...]
 import {spawn} from "node:child_process"
-import {cp, mkdtemp, rm} from "node:fs/promises"
+import {cp, mkdtemp, writeFile} from "node:fs/promises"
+import {rmSync} from "node:fs"
 import {tmpdir} from "node:os"
 import {join, resolve} from "node:path"
 import {check, finish, launch} from "./browser.mjs"
@@ -19,6 +20,10 @@ const lab = spawn(resolve(jupyter), ["lab", "--no-browser", `--port=${PORT}`, "-
   "--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True"],
   {stdio: "ignore", detached: true, env: {...process.env, JUPYTER_CONFIG_DIR: join(folder, "config"),
     JUPYTERLAB_SETTINGS_DIR: join(folder, "settings"), JUPYTERLAB_WORKSPACES_DIR: join(folder, "work")}})
+process.on("exit", () => {
+  try { process.kill(-lab.pid) } catch { /* it ended by itself */ }
+  rmSync(folder, {recursive: true, force: true, maxRetries: 5, retryDelay: 500})
+})
 const address = `http://localhost:${PORT}/`
 for (let k = 0; k < 120; k++) {
   if (await fetch(address + "api").then(r => r.ok, () => false)) break
@@ -26,33 +31,55 @@ for (let k = 0; k < 120; k++) {
 }
 const browser = await launch()
 
-async function run(path) {
+async function open(path) {
   const page = await (await browser.newContext({viewport: {width: 1280, height: 900}})).newPage()
   await page.goto(`${address}lab/tree/${path}.ipynb?reset`)
-  await page.waitForFunction(() => window.jupyterapp?.shell?.currentWidget?.content?.widgets?.length > 1
-    && window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel, null, {timeout: 120000})
-  return page.evaluate(async minutes => {
-    const {shell, commands} = window.jupyterapp, notebook = shell.currentWidget
-    await notebook.sessionContext.ready
-    const late = new Promise(done => setTimeout(() => done("late"), minutes*60000))
-    const end = await Promise.race([commands.execute("notebook:run-all-cells"), late])
-    await Promise.race([notebook.sessionContext.session.kernel.requestKernelInfo(), late])
-    const cells = notebook.content.model.cells, code = []
-    for (let k = 0; k < cells.length; k++) if (cells.get(k).type === "code") code.push(cells.get(k))
-    const json = code.map(c => c.toJSON())
-    const bad = json.flatMap(c => c.outputs).filter(o => o.output_type === "error")
-    return {end, cells: code.length, errors: bad.map(o => `${o.ename}: ${o.evalue}`).slice(0, 2),
-            ran: code.filter(c => c.executionCount || !c.sharedModel.source.trim()).length}
-  }, MINUTES).finally(() => page.context().close())
+  await page.waitForFunction(() => {
+    const widget = window.jupyterapp?.shell?.currentWidget
+    return widget?.content?.widgets?.length && widget.sessionContext?.session?.kernel
+  }, null, {timeout: 120000})
+  return page
 }
 
+const runAll = page => page.evaluate(async minutes => {
+  const {shell, commands} = window.jupyterapp, notebook = shell.currentWidget
+  await notebook.sessionContext.ready
+  const late = new Promise(done => setTimeout(() => done("late"), minutes*60000))
+  const end = await Promise.race([commands.execute("notebook:run-all-cells"), late])
+  const cells = notebook.content.model.cells, code = []
+  for (let k = 0; k < cells.length; k++) if (cells.get(k).type === "code") code.push(cells.get(k))
+  const bad = code.flatMap(c => c.toJSON().outputs).filter(o => o.output_type === "error")
+  return {end, cells: code.length, errors: bad.map(o => `${o.ename}: ${o.evalue}`).slice(0, 2),
+          ran: code.filter(c => c.executionCount || !c.sharedModel.source.trim()).length}
+}, MINUTES)
+
 for (const path of pages) {
-  const start = Date.now()
-  const {end, cells, errors, ran} = await run(path).catch(e => ({cells: 0, ran: -1, errors: [e.message]}))
-  check(`JupyterLab runs ${path} from first cell to last`, end !== "late" && !errors.length && ran === cells,
+  const start = Date.now(), page = await open(path)
+  const {end, cells, errors, ran} = await runAll(page)
+  check(`JupyterLab runs ${path} from first cell to last`,
+        end !== "late" && !errors.length && ran === cells,
         `${ran} of ${cells} cells, ${Math.round((Date.now()-start)/1000)} s ${errors.join("; ")}`)
+  await page.context().close()
 }
+
+// Sliders: the next seed is another picture
+const source = ["from dnd_transformer import DnDPipeline\n",
+                "from dnd_transformer.models.explore import explore\n",
+                "explore(DnDPipeline.from_pretrained('digits'))"]
+const kernelspec = {name: "python3", display_name: "Python 3", language: "python"}
+const cell = {cell_type: "code", id: "a", metadata: {}, source, outputs: [], execution_count: null}
+await writeFile(join(folder, "nbs/sliders.ipynb"),
+                JSON.stringify({cells: [cell], metadata: {kernelspec}, nbformat: 4, nbformat_minor: 5}))
+const page = await open("sliders")
+const {errors} = await runAll(page)
+const picture = page.locator("img.widget-image, .widget-image img").first()
+await picture.waitFor({timeout: 60000})
+const before = await picture.getAttribute("src")
+await page.locator(".noUi-handle").first().focus()
+await page.keyboard.press("ArrowRight")
+const changed = await page.waitForFunction(
+  old => (document.querySelector("img.widget-image, .widget-image img")?.src ?? old) !== old,
+  before, {timeout: 60000}).then(() => true, () => false)
+check("explore draws anew when its seed is moved", changed && !errors.length, errors.join("; "))
 await browser.close()
-process.kill(-lab.pid)
-await rm(folder, {recursive: true, force: true, maxRetries: 5, retryDelay: 500})
 finish()

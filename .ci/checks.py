@@ -8,7 +8,8 @@ Run it with the Python of `.venv`. Files are compared with what they were before
 with git, so uncommitted work can be checked too. A check that changes files leaves them changed:
 `git diff` then shows what was out of step. What a page says about itself is in `pages.py`.
 """
-import argparse, json, multiprocessing, os, platform, re, shutil, subprocess, sys, tempfile, time
+import argparse, importlib.util, json, multiprocessing, os, platform, re, shutil, subprocess, sys
+import tempfile, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
 from pathlib import Path
@@ -185,7 +186,7 @@ def lost(page, made):
     "Paragraphs and lines of code of `page` that are not in what the docs build `made` of it."
     cells = json.loads(made.read_text("utf-8"))["cells"]
     there = plain("\n".join("".join(c["source"]) for c in cells))
-    first, *rest = (s for s in pages.cells(page, "markdown"))
+    first = pages.cells(page, "markdown")[0]
     hidden = "\n".join(s for s in pages.cells(page, "code") if re.match(r"#\|\s*hide\b", s))
     wanted = [*paragraphs(page, "markdown"), *paragraphs(page, "code")]
     wanted = [w for w in wanted if w not in first and w not in hidden]
@@ -201,12 +202,17 @@ def check_docs_build():
         shutil.copytree(PACKAGE, top/PACKAGE.name,
                         ignore=shutil.ignore_patterns("__pycache__", "pretrained"))
         said = run(sys.executable, "-c", QUARTO_STEP, cwd=top)
-        made = {pages.name(p): top/"_proc"/p.relative_to(NBS) for p in pages.notebooks()}
-        bad = [f"{n} was not made" for n,p in made.items() if not p.is_file()]
+        made = {p: top/"_proc"/p.relative_to(top/"nbs") for p in (top/"nbs").rglob("*.ipynb")}
+        bad = [f"{p.name} was not made" for p,m in made.items() if not m.is_file()]
         if bad: raise Failed("\n".join([said, *bad]))
-        bad = [f"{pages.name(p)} lost {w[:90]!r}" for p in pages.notebooks()
-               for w in lost(p, made[pages.name(p)])]
+        bad = [f"{p.name} lost {w[:90]!r}" for p,m in made.items() for w in lost(p, m)]
         if bad: raise Failed("\n".join(bad))
+
+
+def check_site():
+    "The site builds from stored outputs: no dead link, no missing or silent picture."
+    if not importlib.util.find_spec("smalldocs"): return  # Python 3.10
+    run(sys.executable, "site/build.py", "--plain")
 
 
 def all_checks():
@@ -216,6 +222,7 @@ def all_checks():
     first += [(f"pages: {k.replace('_', ' ')}", lambda f=f: check_pages(f))
               for k,f in pages.CHECKS.items()]
     side_by_side = [("demo --quick", check_demo), ("docs: nothing is lost", check_docs_build),
+                    ("docs: the site has no dead link", check_site),
                     ("install elsewhere, without nbdev", check_install)]
     side_by_side += [(f"notebook {pages.name(p)}", lambda p=p: check_notebook(p))
                      for p in pages.notebooks()]

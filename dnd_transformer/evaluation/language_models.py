@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
-from ..toolbox.files import default_device, optional
+from ..toolbox.files import Bar, default_device, optional
 from ..perplexity import LanguageModel
 from .readers import load_network
 
@@ -82,7 +81,10 @@ class CausalLM(LanguageModel):
         ids = self.tokenizer(texts, add_special_tokens=False).input_ids
         encoded = [[self._begin, *row, self._end] for row in ids]
         pieces, nll = self._pieces(encoded), np.zeros(len(texts))
-        for i in tqdm(range(0, len(pieces), self._batch_size), desc="language model", disable=None):
+        bar = Bar(len(pieces), "language model", unit="piece")
+        for i in range(0, len(pieces), self._batch_size):
             numbers, some = zip(*pieces[i:i+self._batch_size])
             for k,value in zip(numbers, self._score(some)): nll[k] += value
+            bar.to(i+len(some))
+        bar.close()
         return nll, [len(t)-1 for t in encoded]

@@ -50,12 +50,14 @@ def fidelity_rows(
     result:dict, # From `fidelity`
 )->list[dict]: # For `html_table`
     "One row per score, with interval and noise floor."
-    floor, rows = result["noise_floor"].get("scores", {}), []
+    floor = result["noise_floor"].get("scores", {})
+    spread, rows = result["noise_floor"].get("range", {}), []
     for name,value in result["scores"].items():
         if name.endswith("_std"): continue
         ends = result["intervals"].get(name)
         rows.append(dict(score=name, value=value, interval=ends and _ends(ends),
-                         real_against_real=floor.get(name)))
+                         real_against_real=floor.get(name),
+                         its_range=spread.get(name) and _ends(spread[name])))
     return rows
 
 def _ends(interval): return "{:.4g} to {:.4g}".format(*interval)

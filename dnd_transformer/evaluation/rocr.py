@@ -8,7 +8,7 @@ __all__ = ['MEANS', 'RATES', 'TITLES', 'SHEET', 'COLUMN', 'read_texts', 'write_t
            'knows_texts', 'own_texts', 'rocr', 'read_images', 'Decoded', 'rocr_by_depth']
 
 # %% ../../nbs/evaluation/rocr.ipynb #c002
-import hashlib, heapq, json, os, sys
+import hashlib, heapq, json, os
 from itertools import islice
 from pathlib import Path
 
@@ -17,9 +17,8 @@ import torch
 from PIL import Image, ImageDraw
 from rapidfuzz.distance import Levenshtein
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from ..toolbox.files import atomic_path, machine, save_json
+from ..toolbox.files import Bar, atomic_path, machine, save_json
 from ..toolbox.tables import bootstrap_interval
 from ..toolbox.run_folder import RunFolder, describe, fingerprint
 from ..toolbox.reading import Reader
@@ -313,8 +312,7 @@ def _read_all(images, pairs, reader, out):
     "Read what `out` does not hold yet; who has read what."
     identity, done = _claim(out, images, pairs, reader)
     keys, size = list(pairs), reader.group_size
-    with tqdm(total=len(keys), initial=done, desc="reading", unit="image",
-              disable=not sys.stderr.isatty()) as bar:
+    with Bar(len(keys), "reading", done) as bar:
         for start in range(done, len(keys), size):
             group = keys[start:start+size]
             arrays, rows = [images.array(k) for k in group], []

@@ -17,9 +17,8 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kernel_mmd
 from torch_fidelity.metric_prc import prc_features_to_metric
-from tqdm import tqdm
 
-from ..toolbox.files import atomic_path, machine
+from ..toolbox.files import Bar, atomic_path, machine
 from ..toolbox.images import to_uint8
 from ..toolbox.tables import bootstrap_interval
 from ..toolbox.run_folder import RunFolder, fingerprint
@@ -103,7 +102,7 @@ def _fill(images, stores, views, look, batch_size, workers):
     start = min(store.done for store in stores)
     if start == len(images): return
     title = f"{look.label}: {images.name[:40]}"
-    with tqdm(total=len(images), initial=start, desc=title, unit="image", disable=None) as bar:
+    with Bar(len(images), title, start) as bar:
         for batch in images.batches(batch_size, start, workers):
             for store,view in zip(stores, views(batch)): store.write(start, look(view))
             start += len(batch)
@@ -168,8 +167,8 @@ def _scores(label, statistics, fake, real, logits, seed):
     return {names[k]: x for k,x in found.items()}, intervals
 
 # %% ../../nbs/evaluation/scores.ipynb #c022
-def _noise_floor(label, store, count, seed):
-    "Scores of `count` images of the reference against `count` others."
+def _noise_floor(label, store, count, seed, draws=3):
+    "Scores of `count` images of the reference against `count` others: mean and range of `draws`."
     if count is False: return dict(missing="not asked for")
     if store is None or not count:
         return dict(missing="one side is statistics without images: give a reference with images, "
@@ -178,12 +177,17 @@ def _noise_floor(label, store, count, seed):
         return dict(missing=f"two parts of {count} images need {2*count}, the reference has "
                             f"{store.count}: give a larger reference, or a smaller count as "
                             "noise_floor")
+    drawn = [_real_against_real(label, store, count, seed+k) for k in range(draws)]
+    found = {k: [scores[k] for scores in drawn] for k in drawn[0]}
+    return dict(count=count, scores={k: float(np.mean(v)) for k,v in found.items()},
+                range={k: [min(v), max(v)] for k,v in found.items()})
+
+def _real_against_real(label, store, count, seed):
     order = np.random.RandomState(seed).permutation(store.count)
     parts, features = (order[:count], order[count:2*count]), store.read()
     statistics = [dict(zip(("mu", "sigma"), feature_statistics(features, part))) for part in parts]
     logits = store.read("logits")[parts[0]] if "logits" in store.layers else None
-    scores, _ = _scores(label, statistics, *(features[part] for part in parts), logits, seed)
-    return dict(count=count, scores=scores)
+    return _scores(label, statistics, *(features[part] for part in parts), logits, seed)[0]
 
 # %% ../../nbs/evaluation/scores.ipynb #c024
 def _check_pair(images, reference, label, dim):

@@ -6,16 +6,15 @@
 __all__ = ['compression_ratio', 'reconstruct', 'reconstruct_pictures', 'reconstruction_rows', 'complete_pictures']
 
 # %% ../../nbs/models/reconstruction.ipynb #c003
-import math, sys
+import math
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
-from tqdm import tqdm
 
 from ..toolbox.drawn import kept, to_pictures
-from ..toolbox.files import atomic_path, machine, save_json
+from ..toolbox.files import Bar, atomic_path, machine, save_json
 from ..toolbox.images import BadImage, image_grid, plain_image, psnr
 from ..toolbox.images import save_png, ssim, to_tensor, to_uint8
 from ..toolbox.run_folder import RunFolder, fingerprint
@@ -84,14 +83,16 @@ def _titles(depths): return ["original", *(f"depth {d}" for d in depths)]
 # %% ../../nbs/models/reconstruction.ipynb #c016
 def _all_pictures(root, files, work, verb):
     "What `work(path, name)` gives for the first pictures and for all, and what could not be read."
-    first, images, skipped = [], [], []
-    for i,file in enumerate(tqdm(files, verb, unit="image", disable=not sys.stderr.isatty())):
+    first, images, skipped, bar = [], [], [], Bar(len(files), verb)
+    for i,file in enumerate(files):
+        bar.to(i)
         try: shown, figures = work(root/file, f"{i:04d}-{file.stem}.png")
         except BadImage as e:
             skipped.append(f"{file}: {e}")
             continue
         images.append(dict(file=str(file), **figures))
         if len(first) < 16: first.append(shown)
+    bar.close()
     if not images:
         raise ValueError(f"none of the {len(files)} files in {root} could be read; "
                          f"the first: {skipped[0]}")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
-from .files import load_json, save_json
+from .files import Bar, load_json, save_json
 from .processes import from_all_ranks, from_rank_0, rank, world_size
 from .run_folder import RunFolder
 
@@ -54,8 +53,7 @@ def write_shards(
     shards = {f"shard-{k:05d}.json": range(a, min(a+size, count)) for k,a in enumerate(starts)}
     mine = from_rank_0(run.missing([*shards]))[rank()::world_size()]
     total = sum(len(shards[entry]) for entry in mine)
-    quiet = None if rank() == 0 else True  # None: silent where nobody looks at a terminal
-    with tqdm(total=total, desc=title, disable=quiet) as bar:
+    with Bar(total, title, silent=rank() > 0) as bar:
         for entry in mine:
             arrays = make(shards[entry], bar.update)
             _write(run.path, entry, shards[entry], count, arrays)

@@ -7,7 +7,7 @@ nbdev prepares the pages in `_proc/`; here they get what a site needs besides: l
 notebook and to Colab, anchors for what a page exports, and links that work on a site. The site
 goes to `_docs/`, and its links, pictures and sizes are checked: any finding ends in an error.
 """
-import argparse, ast, html, json, os, re, shutil, subprocess, sys, time
+import argparse, ast, html, os, re, shutil, subprocess, sys, time
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +18,7 @@ from execnb.nbio import mk_cell, read_nb, write_nb
 from nbdev.config import get_config
 from nbdev.processors import FilterDefaults
 from nbdev.quarto import refresh_quarto_yml
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 TOP = Path(__file__).resolve().parent.parent
 HERE, NBS, PAGES, SITE = TOP/"site", TOP/"nbs", TOP/"_proc", TOP/"_docs"
@@ -115,9 +115,13 @@ def draw_pictures():
     "Favicon and social card, from words that the packaged model drew."
     words = Image.open(NBS/"images/words-samples.png").convert("RGB")
     card = Image.new("RGB", (1200, 630), (18, 32, 60))
-    scale = min(1080/words.width, 510/words.height)
+    scale = min(1080/words.width, 380/words.height)
     words = words.resize((round(words.width*scale), round(words.height*scale)), Image.NEAREST)
-    card.paste(words, ((1200-words.width)//2, (630-words.height)//2))
+    card.paste(words, ((1200-words.width)//2, 60+(630-words.height)//2))
+    write = ImageDraw.Draw(card)
+    write.text((60, 50), cfg().title, "white", ImageFont.load_default(64))
+    write.text((60, 125), "an image generator that writes, as notebooks", "white",
+               ImageFont.load_default(36))
     card.save(PAGES/"card.png", optimize=True)
     icon = Image.new("RGB", (4, 4), "white")  # a stack of four codes, coarse to fine
     for y in range(4):
@@ -137,11 +141,13 @@ def prepare(plain):
     draw_pictures()
     text = (TOP/"_quarto.yml").read_text("utf-8")
     conf = yaml.safe_load(re.sub(r"[\w/]+\.ipynb", lambda m: on_site(m[0]), text))
-    if PLAYGROUND.is_dir(): shutil.copytree(PLAYGROUND, PAGES/"playground")
-    else: conf["website"]["navbar"].pop("right")
-    if plain: conf["format"]["html"]["css"] = ["style.css", "smalldocs.css"]
-    conf["project"]["output-dir"] = f"../{SITE.name}"
-    conf["project"]["resources"] = ["playground", "card.png"]
+    conf["website"] |= dict(favicon="favicon.png", image="card.png")
+    conf["format"]["html"]["css"] = ["style.css", "smalldocs.css"] if plain else "style.css"
+    if PLAYGROUND.is_dir():  # `make playground` has built it
+        shutil.copytree(PLAYGROUND, PAGES/"playground")
+        entry = dict(text="Playground", href="playground/index.html")
+        conf["website"]["navbar"]["right"] = [entry]
+    conf["project"] |= {"output-dir": f"../{SITE.name}", "resources": ["playground", "card.png"]}
     (PAGES/"_quarto.yml").write_text(yaml.dump(conf, sort_keys=False), "utf-8")
 
 

@@ -261,14 +261,19 @@ def dnd_demo(
     out:str="runs/demo", # Folder for models, pictures and metrics.json
     seed:int=0, # Of everything random, 0 or more
     quick:bool=False, # One minute: a few training steps, only to show that all parts work
+    show:bool=False, # Show the contact sheet in the terminal
     device:str="", # cpu or cuda (default: cuda if there is one)
 ):
     "Train a tokenizer and a transformer on 500 drawn words, draw words, and read them with OCR."
     # imported here, with all of the training, which the other commands need not wait for
     from dnd_transformer.cli.demo import demo, demo_rows
+    minutes = "one minute" if quick else "about four minutes on two quiet cores"
+    print(f"two trainings and what they learnt, {minutes}:", flush=True)
     metrics = demo(out, seed, quick, check_device(device))
     print(f"\n{text_table(demo_rows(metrics))}\n\n{sum(metrics['seconds'].values()):.0f} s; "
           f"models, pictures and metrics.json are in {out}")
+    print(f"look at the contact sheet: {Path(out)/'samples-0.5.png'}")
+    if show: show_picture(Path(out)/"samples-0.5.png")
 
 # %% ../../nbs/cli/commands.ipynb #c026
 def terminal_picture(

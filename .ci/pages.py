@@ -98,7 +98,7 @@ def mixed_imports():
 
 
 def stored():
-    "Pages without stored outputs, with stored errors, or too large."
+    "Pages without stored outputs, with stored errors or this machine's paths, or too large."
     bad = []
     for path in notebooks():
         code = [c for c in json.loads(path.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
@@ -106,6 +106,9 @@ def stored():
         if code and not outputs: bad.append(f"{name(path)} has no stored outputs")
         errors = (o for o in outputs if o["output_type"] == "error")
         bad += [f"{name(path)} stores an error: {o['ename']}: {o['evalue']}" for o in errors]
+        private = re.compile(r"/tmp/\w+|/home/\w+|/root\b|"+re.escape(str(TOP)))
+        paths = sorted(set(private.findall(json.dumps(outputs))))
+        bad += [f"{name(path)} stores the path {found}" for found in paths]
         size = path.stat().st_size
         if size >= MAX_BYTES: bad.append(f"{name(path)} has {size/1e6:.1f} MB")
     hint = ["Run the notebook from top to bottom, save it, then nbdev_clean."]

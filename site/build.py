@@ -221,7 +221,7 @@ def leads(target, path, pages):
 def findings():
     "What is wrong with the site, and how many links were followed."
     pages = {p: Targets(p) for p in SITE.rglob("*.html") if "site_libs" not in p.parts}
-    bad, followed = [], 0
+    bad, followed = [] if pages else ["no page was made"], 0
     for path,page in pages.items():
         here = path.relative_to(SITE)
         followed += len(page.links)

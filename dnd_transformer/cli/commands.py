@@ -9,7 +9,7 @@ __all__ = ['RANGES', 'CHOICES', 'COMMANDS', 'DTYPES', 'error_line', 'in_shell_wo
            'dnd_complete', 'dnd_convert']
 
 # %% ../../nbs/cli/commands.ipynb #c002
-import argparse, base64, io, math, os, re, shlex, sys, types, typing
+import argparse, base64, io, math, os, re, shlex, shutil, sys, types, typing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from inspect import Parameter
@@ -61,6 +61,7 @@ def in_shell_words(
     "Write arguments as the shell knows them: `greedy=True` as --greedy."
     def _option(name): return "--"+name.replace("_", "-")
     text = re.sub(r"\b([a-z]+(?:_[a-z]+)*)=True\b", lambda m: _option(m[1]), text)
+    text = re.sub(r"\bconfig='([^']*)'", r"--config \1", text)
     return re.sub(r"`([a-z]+(?:_[a-z]+)*)`", lambda m: _option(m[1]), text)
 
 def run_command(
@@ -311,7 +312,7 @@ def show_picture(
     inline = "iterm" if program in ("iTerm.app", "WezTerm") else ""
     speaks = "kitty" if "kitty" in term or program == "ghostty" else inline
     with Image.open(path) as image:
-        print(terminal_picture(image, os.get_terminal_size().columns, speaks))
+        print(terminal_picture(image, shutil.get_terminal_size().columns, speaks))
 
 # %% ../../nbs/cli/commands.ipynb #c030
 def draw_request(

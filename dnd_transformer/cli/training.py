@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'open_pictures', 'RunOptions', 'train_and_save', 'fitting_recipe', 'some_images', 'tokenizer_evaluation',
-           'dnd_train_tokenizer', 'dnd_extract_codes', 'transformer_config', 'holds_codes', 'open_codes',
+           'dnd_train_tokenizer', 'dnd_extract_codes', 'check_size', 'transformer_config', 'holds_codes', 'open_codes',
            'transformer_evaluation', 'origin', 'dnd_train', 'training_memory']
 
 # %% ../../nbs/cli/training.ipynb #c002
@@ -171,10 +171,21 @@ def dnd_extract_codes(
         if rank() == 0:
             shape = "x".join(map(str, (*tok.config.grid, tok.config.depth)))
             lost = store.identity["count"]-len(store)
-            without = f" ({lost} could not be read and are left out)" if lost else ""
+            without = f" (left out, since their files cannot be read: {lost})" if lost else ""
             print(f"codes of {len(store)} pictures, {shape} each, are in {out}{without}")
 
 # %% ../../nbs/cli/training.ipynb #c020
+def check_size(
+    preset:str, # Such as words; "" for a size
+    size:str, # B, L, XL, XXL or XXXL; "" for B, or where there is a preset
+)->None:
+    "Raise one clear error unless this says how large the model is."
+    if preset and size:
+        raise ValueError(f"--preset {preset} and --size {size} both say how large the model is: "
+                         "give one of them")
+    if preset: lookup(TRANSFORMERS, preset, "preset")
+    else: lookup(SIZES, size or "B", "size")
+
 def transformer_config(
     codes:dict, # Identity of their store: `grid`, `depth`, `codebook_size`, `num_classes`
     preset:str="", # Such as words; "" for a size
@@ -182,13 +193,11 @@ def transformer_config(
     **given, # Fields that are given
 )->TransformerConfig:
     "A model of that preset or size for those codes."
-    if preset and size:
-        raise ValueError(f"--preset {preset} and --size {size} both say how large the model is: "
-                         "give one of them")
+    check_size(preset, size)
     classes = codes["num_classes"] or 1
-    if preset: config = lookup(TRANSFORMERS, preset, "preset")
+    if preset: config = TRANSFORMERS[preset]
     else:
-        config = TransformerConfig(**lookup(SIZES, size or "B", "size"), num_classes=classes,
+        config = TransformerConfig(**SIZES[size or "B"], num_classes=classes,
                                    class_dropout=.1 if classes > 1 else 0.)
     fits = {k: codes[k] for k in ("depth", "codebook_size")} | dict(grid=tuple(codes["grid"]))
     if config.num_classes > 1: fits["num_classes"] = classes
@@ -271,6 +280,7 @@ def dnd_train(
     run:dict|None=None, # What is kept; these may change from call to call
 ):
     "Train on codes; on 8 GPUs: torchrun --nproc_per_node 8 --no-python dnd-train ..."
+    check_size(preset, size)  # before hours go into codes
     settings = replace(TRANSFORMER_TRAININGS.get(preset, TransformerTraining()), **recipe or {})
     with processes(device, None if holds_codes(codes) else PATIENCE) as where:
         set_seed(settings.seed)

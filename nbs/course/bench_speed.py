@@ -1,4 +1,4 @@
-"""Every way to draw, beside `generate`: bench_speed.py OUT [--released FOLDER] [--rounds 2]
+"""Every way to draw, beside `generate`: bench_speed.py OUT [--released FOLDER] [--xxl]
 
 All settings of one size draw in turn, so that a busy machine slows all of them; the medians of
 wall time and of processor time are kept. FOLDER is a copy of chenllliang/DnD-Transformer.
@@ -12,9 +12,10 @@ from torch import nn
 
 from dnd_transformer.sampler import Sampler
 from dnd_transformer.sampling import generate
+from dnd_transformer.toolbox.fast_weights import FastWeights, made_up
 from dnd_transformer.toolbox.files import machine, save_json
 from dnd_transformer.transformer import DnDTransformer
-from dnd_transformer.toolbox.transformer_settings import TransformerConfig
+from dnd_transformer.toolbox.transformer_settings import TRANSFORMERS, TransformerConfig
 
 WORDS = dict(dim=192, n_layer=6, n_head=4, codebook_size=256, depth=4, head_layers=(2, 3, 4, 5),
              num_classes=1, class_dropout=0.)
@@ -97,12 +98,29 @@ def measure(kw, batch, scale, folder, rounds):
     return dict(batch=batch, rows=rows, positions=64, numbers=numbers, times=times)
 
 
+def largest(out):
+    "One image of an untrained `imagenet-xxl`, whose weights never exist in more than 8 bits."
+    with torch.device("meta"): described = DnDTransformer(TRANSFORMERS["imagenet-xxl"])
+    start = time.perf_counter()
+    sampler = Sampler(FastWeights(described.config, made_up(described), "int8"))
+    made = time.perf_counter()
+    codes = sampler(torch.zeros(1).long())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    numbers = sum(p.numel() for p in described.parameters())
+    save_json(dict(date=date.today().isoformat(), **machine("cpu"), numbers=numbers,
+                   busy=round(os.getloadavg()[0], 1), codes=codes.numel(),
+                   seconds_to_make=made-start, seconds=time.perf_counter()-made,
+                   peak_kilobytes=peak), out)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("out")
     ap.add_argument("--released", default="")
     ap.add_argument("--rounds", type=int, default=2)
+    ap.add_argument("--xxl", action="store_true", help="one image of imagenet-xxl, only")
     args = ap.parse_args()
+    if args.xxl: return largest(args.out)
     flags = Path("/proc/cpuinfo").read_text().split() if os.path.exists("/proc/cpuinfo") else []
     known = sorted({f for f in flags if f.startswith(("avx", "amx", "fma"))})
     about = dict(date=date.today().isoformat(), **machine("cpu"), flags=known,

@@ -43,13 +43,13 @@ def alternate(calls, rounds):
 
 
 def floor():
-    "What this machine can do: bytes read per second, and multiplications and additions."
+    "What one processor can do in a second of its time: bytes read, multiplications, additions."
     big, a, b = torch.randn(64_000_000), torch.randn(1024, 1024), torch.randn(1024, 1024)
     pieces = [torch.randn(768, 3072) for _ in range(24)]
     x = torch.randn(1, 768)
-    read = max(4*big.numel()/clocked(lambda: big.sum())[0] for _ in range(5))
-    vectors = max(4*24*768*3072/clocked(lambda: [x@w for w in pieces])[0] for _ in range(5))
-    product = max(2*1024**3/clocked(lambda: a@b)[0] for _ in range(5))
+    read = max(4*big.numel()/clocked(lambda: big.sum())[1] for _ in range(5))
+    vectors = max(4*24*768*3072/clocked(lambda: [x@w for w in pieces])[1] for _ in range(5))
+    product = max(2*1024**3/clocked(lambda: a@b)[1] for _ in range(5))
     return dict(read=read, read_by_products=vectors, product=product)
 
 

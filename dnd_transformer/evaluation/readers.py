@@ -48,13 +48,18 @@ def calibrate(
     scores = ocr_scores(images, texts, reader)
     return dict(reader=describe(reader), clean=kind, pictures=len(texts), **scores)
 
+_MEASURED = {} # Calibrations of this process, by the reader's description
+
 def kept_calibration(
     reader:Reader, # Any reader
     path:str|Path, # A JSON file
 )->dict: # See `calibrate`
     "The calibration in `path` if it is this reader's, otherwise a new one, which is kept there."
-    known = Path(path).is_file() and load_json(path).get("reader") == describe(reader)
-    if not known: save_json(calibrate(reader), path)
+    name = describe(reader)
+    known = Path(path).is_file() and load_json(path).get("reader") == name
+    if not known:
+        if name not in _MEASURED: _MEASURED[name] = calibrate(reader)
+        save_json(_MEASURED[name], path)
     return load_json(path)
 
 # %% ../../nbs/evaluation/readers.ipynb #c016

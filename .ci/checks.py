@@ -51,9 +51,16 @@ assert where.is_relative_to(sys.argv[1]), f"imported from {where}"
 for m in pkgutil.walk_packages(dnd_transformer.__path__, "dnd_transformer."):
     if not m.name.endswith("._modidx"): importlib.import_module(m.name)
 
-from dnd_transformer import load_transformer
-model = load_transformer("words")
-assert not model.training and sum(p.numel() for p in model.parameters()) > 0
+from dnd_transformer import DnDPipeline
+pipe = DnDPipeline.from_pretrained("words")
+drawn = pipe(2, seed=1, temperature=.5)
+drawn.images[0].save("word.png")
+shown = [pipe.reconstruct("word.png", depth) for depth in (1, 4)]
+assert all(x.size == drawn.images[0].size for x in shown)
+half = pipe.complete("word.png", keep="top", seed=0)
+assert half.codes[:,0].equal(pipe.encode("word.png")[:,0])
+pipe.save_pretrained("mine")
+assert DnDPipeline.from_pretrained("mine")(2, seed=1, temperature=.5).codes.equal(drawn.codes)
 """
 
 

@@ -121,6 +121,7 @@ def main():
     ap.add_argument("--xxl", action="store_true", help="one image of imagenet-xxl, only")
     args = ap.parse_args()
     if args.xxl: return largest(args.out)
+    torch.set_num_threads(1)  # as sets of images are drawn: a process for each core
     flags = Path("/proc/cpuinfo").read_text().split() if os.path.exists("/proc/cpuinfo") else []
     known = sorted({f for f in flags if f.startswith(("avx", "amx", "fma"))})
     about = dict(date=date.today().isoformat(), **machine("cpu"), flags=known,

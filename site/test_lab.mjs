@@ -14,7 +14,7 @@ const PORT = 20000 + process.pid % 20000
 
 // A copy, so that running changes nothing
 const folder = await mkdtemp(join(tmpdir(), "lab-"))
-await cp("nbs", join(folder, "nbs"), {recursive: true})
+for (const part of ["nbs", "results"]) await cp(part, join(folder, part), {recursive: true})
 const lab = spawn(resolve(jupyter), ["lab", "--no-browser", `--port=${PORT}`, "--allow-root",
   "--IdentityProvider.token=", `--ServerApp.root_dir=${join(folder, "nbs")}`,
   "--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True"],

@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .toolbox.drawn import Drawn, check_pair, draw_with, kept, read_picture
-from .toolbox.drawn import to_pictures, to_pil
+from .toolbox.drawn import to_pictures
 from .toolbox.files import lookup
-from .toolbox.images import to_tensor
+from .toolbox.images import to_pil, to_tensor
 from .toolbox.lanes import fixed_blocks, image_labels, lanes_for, single_thread
 from .toolbox.transformer_settings import TransformerConfig
 from .sampling import generate, image_uniforms

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .toolbox.head_loss import head_loss
-from dnd_transformer.toolbox.transformer_settings import (
-    SIZES as SIZES, TRANSFORMERS as TRANSFORMERS, TransformerConfig, check_inputs,
-    check_labels as check_labels)
+from .toolbox.transformer_settings import SIZES as SIZES, TransformerConfig
+from .toolbox.transformer_settings import TRANSFORMERS as TRANSFORMERS
+from .toolbox.transformer_settings import check_inputs, check_labels as check_labels
 from .blocks import Block, LabelEmbedding, RMSNorm, rope_table
 
 # %% ../nbs/course/08_transformer.ipynb #c016

@@ -8,22 +8,25 @@ const need = createRequire(new URL("playground/package.json", import.meta.url))
 const {chromium} = need("playwright-core")
 const axe = need("axe-core")
 
-const lines = []
+export const lines = []
 export const check = (name, right, shown = "") =>
   lines.push(`${right ? "ok    " : "FAILED"} ${name}${shown && `: ${shown}`}`)
 
 const TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript",
                ".mjs": "text/javascript", ".json": "application/json", ".png": "image/png"}
-export function serve(folder) {
-  const server = createServer(async (request, response) => {
+export function serve(folder, more = {}) { // `more`: files from elsewhere, by path
+  const site = {sent: 0}
+  site.server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://x").pathname)
-    const file = join(folder, path.endsWith("/") ? path + "index.html" : path)
+    const file = more[path] ?? join(folder, path.endsWith("/") ? path + "index.html" : path)
     const body = await readFile(file).catch(() => null)
-    const type = TYPES[extname(file)] ?? "application/octet-stream"
+    if (body) site.sent += body.length
+    const type = TYPES[extname(String(file))] ?? "application/octet-stream"
     response.writeHead(body ? 200 : 404, {"content-type": type})
     response.end(body)
   }).listen(0)
-  return {server, address: `http://localhost:${server.address().port}/`}
+  site.address = `http://localhost:${site.server.address().port}/`
+  return site
 }
 
 export async function launch() {

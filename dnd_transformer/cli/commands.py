@@ -9,7 +9,7 @@ __all__ = ['RANGES', 'CHOICES', 'COMMANDS', 'DTYPES', 'error_line', 'in_shell_wo
            'dnd_complete', 'dnd_convert']
 
 # %% ../../nbs/cli/commands.ipynb #c002
-import argparse, base64, io, math, os, re, shlex, shutil, sys, types, typing
+import argparse, base64, math, os, re, shlex, shutil, sys, types, typing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from inspect import Parameter
@@ -32,7 +32,7 @@ from ..pipeline import DnDPipeline
 from ..models.checkpoints import RELEASED, convert, export_released, load_tokenizer
 from ..models.checkpoints import released_rows
 from ..models.generation import DrawRequest, generate_images
-from ..models.pairs import load_pair
+from ..models.pairs import load_pair, published
 from ..models.reconstruction import complete_pictures, reconstruct_pictures
 from ..models.reconstruction import reconstruction_rows
 
@@ -284,9 +284,7 @@ def terminal_picture(
 )->str: # To be printed
     "A picture as a terminal shows it."
     if not speaks: return _half_blocks(image, columns)
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    data = base64.b64encode(file.getvalue()).decode()
+    data = base64.b64encode(image._repr_png_()).decode()
     if speaks == "iterm": return f"\033]1337;File=inline=1:{data}\a"
     pieces = [data[i:i+4096] for i in range(0, len(data), 4096)]
     heads = [f"{'f=100,a=T,' if i == 0 else ''}m={int(i+1 < len(pieces))}"
@@ -317,16 +315,15 @@ def show_picture(
 # %% ../../nbs/cli/commands.ipynb #c030
 def draw_request(
     given:dict|None, # Fields of `DrawRequest`
-    model:DnDTransformer, # A released one brings its published settings
+    model:DnDTransformer, # A released or saved one may bring settings, see `published`
     per_class:int|None=None, # Images per class, instead of a count
 )->DrawRequest:
     "What to draw: as given, otherwise as published, otherwise the defaults."
-    given, released = dict(given or {}), RELEASED.get(model.info.get("preset"))
+    given, defaults = dict(given or {}), published(model)
+    if released := RELEASED.get(model.info.get("preset")): defaults["count"] = released.count
     if given.get("classes") is not None:
         given["classes"] = class_numbers(given["classes"], model.info.get("classes"))
-    names = ("count", "cfg_scale", "temperature")
-    published = {k: getattr(released, k) for k in names} if released else {}
-    request = DrawRequest(**{**published, **given})
+    request = DrawRequest(**{**defaults, **given})
     if per_class is None: return request
     if "count" in given:
         raise ValueError("--count and --per-class both say how many images: give one of them")

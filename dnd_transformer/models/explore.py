@@ -6,8 +6,6 @@
 __all__ = ['next_codes', 'Explorer', 'explore']
 
 # %% ../../nbs/models/explore.ipynb #c003
-import io
-
 import torch
 from torch import Tensor
 
@@ -40,11 +38,6 @@ def next_codes(
     return list(zip(likely.tolist(), p.tolist(), pipe.decode(flat.view(count, *codes.shape[1:]))))
 
 # %% ../../nbs/models/explore.ipynb #c012
-def _png(image):
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return file.getvalue()
-
 def _sliders(w, pipe):
     "A widget for each thing that can be chosen."
     c, names = pipe.transformer.config, getattr(pipe.transformer, "info", {}).get("classes", [])
@@ -91,8 +84,8 @@ class Explorer:
 
     def decode(self, _=None): # Called by widgets
         "Show the picture at the chosen depth."
-        self.picture.value = _png(picture_grid(
-            self.pipe.decode(self.drawn.codes, **self._value("depth")), scale=4))
+        images = self.pipe.decode(self.drawn.codes, **self._value("depth"))
+        self.picture.value = picture_grid(images, scale=4)._repr_png_()
         self.ask()
 
     def ask(self, _=None): # Called by widgets
@@ -103,7 +96,7 @@ class Explorer:
         self.text.value = "likeliest: "+", ".join(f"{code} ({p:.0%})" for code,p,_ in found)
         images = [image for *_,image in found]
         scale = max(1, min(6, 144//images[0].width))
-        self.codes.value = _png(picture_grid(images, ncol=4, scale=scale))
+        self.codes.value = picture_grid(images, ncol=4, scale=scale)._repr_png_()
 
     def _repr_mimebundle_(self, **how): return self.box._repr_mimebundle_(**how)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['to_tensor', 'to_uint8', 'image_grid', 'show_images', 'height_width', 'color_mode', 'BadImage', 'plain_image',
-           'open_image', 'center_crop', 'save_png', 'psnr', 'ssim']
+           'open_image', 'center_crop', 'to_pil', 'save_png', 'psnr', 'ssim']
 
 # %% ../../nbs/toolbox/images.ipynb #c002
 import warnings
@@ -156,6 +156,12 @@ def center_crop(
     return image.crop((left, top, left+width, top+height))
 
 # %% ../../nbs/toolbox/images.ipynb #c031
+def to_pil(
+    image:Tensor, # `(c, H, W)`, 0..255
+)->Image.Image: # Grey or color
+    "One image as Pillow has it."
+    return Image.fromarray(rearrange(image, "c h w -> h w c").squeeze(-1).numpy())
+
 def save_png(
     image:Tensor, # `(c, H, W)`, 0..255
     path:str|Path, # File to write
@@ -163,7 +169,7 @@ def save_png(
     sync:bool=True, # Wait for the disk, as `atomic_path` does
 )->None:
     "Write one image, atomically."
-    picture = Image.fromarray(rearrange(image, "c h w -> h w c").squeeze(-1).numpy())
+    picture = to_pil(image)
     if resize:
         size = (round(picture.width*resize/picture.height), resize)
         picture = picture.resize(size, Image.Resampling.BICUBIC)

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from .batches import spread
 from .files import optional
 from .images import BadImage, center_crop, color_mode, height_width
-from .images import open_image, plain_image, to_tensor, to_uint8
+from .images import open_image, plain_image, to_pil, to_tensor, to_uint8
 from .text import load_font
 
 # %% ../../nbs/toolbox/own_pictures.ipynb #c005
@@ -249,8 +249,7 @@ def sheet(
     pen = ImageDraw.Draw(page)
     for i,image in enumerate(to_uint8(images.detach().cpu())):
         x, y = 4+i%ncol*(width+4), 4+i//ncol*(height+below+4)
-        picture = Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy())
-        page.paste(picture.resize((width, height), Image.Resampling.NEAREST), (x, y))
+        page.paste(to_pil(image).resize((width, height), Image.Resampling.NEAREST), (x, y))
         if captions: pen.text((x, y+height+1), fitting(captions[i], width, font), "black", font)
     return page
 

@@ -1,39 +1,15 @@
 // The playground as a visitor sees it: node test_browser.mjs PLAYGROUND EXPECTED [SCREENSHOTS]
 // It needs Chromium (Debian's package `chromium`, or CHROMIUM=path) and prints times and sizes.
-import {createServer} from "node:http"
-import {access, readFile} from "node:fs/promises"
-import {extname, join} from "node:path"
-import axe from "axe-core"
-import {chromium} from "playwright-core"
+import {readFile} from "node:fs/promises"
+import {join} from "node:path"
+import {check, faults, finish, launch, lines, serve} from "../browser.mjs"
 
 const [folder, expectedFile, shots] = process.argv.slice(2)
 const expected = JSON.parse(await readFile(expectedFile))
-const lines = []
-const check = (name, right, shown = "") =>
-  lines.push(`${right ? "ok    " : "FAILED"} ${name}${shown && `: ${shown}`}`)
-
-// A static server; /compare.js stands beside the page for the test alone
-const TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript",
-               ".mjs": "text/javascript", ".json": "application/json"}
-let sent = 0
-const server = createServer(async (request, response) => {
-  const path = new URL(request.url, "http://x").pathname.replace(/\/$/, "/index.html")
-  const file = path === "/compare.js" ? new URL("compare.js", import.meta.url) : join(folder, path)
-  const body = await readFile(file).catch(() => null)
-  if (body) sent += body.length
-  response.writeHead(body ? 200 : 404, {"content-type": TYPES[extname(path)] ?? "application/octet-stream"})
-  response.end(body)
-}).listen(0)
-const address = `http://localhost:${server.address().port}/`
-
-const candidates = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/google-chrome"]
-const there = await Promise.all(candidates.map(p => p && access(p).then(() => p, () => null)))
-const executablePath = there.find(Boolean)
-if (!executablePath) {
-  console.error("There is no Chromium: install Debian's package chromium, or set CHROMIUM=path")
-  process.exit(2)
-}
-const browser = await chromium.launch({executablePath, args: ["--no-sandbox"]})
+// compare.js stands beside the page for the test alone
+const site = serve(folder, {"/compare.js": new URL("compare.js", import.meta.url)})
+const {server, address} = site
+const browser = await launch()
 const errors = []
 async function open(options) {
   const page = await (await browser.newContext(options)).newPage()
@@ -48,12 +24,6 @@ const done = page => page.waitForFunction(
   null, {timeout: 60000})
 const codes = page => page.$$eval("#grid button", cells => cells.flatMap(
   cell => cell.ariaLabel.includes("codes") ? cell.ariaLabel.split("codes ")[1].split(", ").map(Number) : []))
-const faults = async page => {
-  await page.evaluate(axe.source)
-  const {violations} = await page.evaluate(() => window.axe.run())
-  return violations.filter(v => ["serious", "critical"].includes(v.impact))
-    .map(v => `${v.id} (${v.nodes.map(n => n.target).join(", ")})`).join("; ")
-}
 const shot = async (page, name) =>
   shots && page.screenshot({path: join(shots, `${name}.png`), fullPage: true})
 const same = (a, b) => a.length === b.length && a.every((x, i) => x === b[i])
@@ -67,7 +37,7 @@ const desktop = {viewport: {width: 1280, height: 900}}
 const processorTime = async session =>
   (await session.send("Performance.getMetrics")).metrics.find(m => m.name === "ProcessTime").value
 for (const name of ["words", "phrases", "digits"]) {
-  sent = 0
+  site.sent = 0
   const page = await open(desktop), session = await page.context().newCDPSession(page)
   await session.send("Performance.enable")
   const start = performance.now(), seconds = () => ((performance.now() - start)/1000).toFixed(1)
@@ -77,8 +47,8 @@ for (const name of ["words", "phrases", "digits"]) {
   await done(page)
   const all = seconds(), busy = await processorTime(session)
   check(`${name}: first visit within 10 s of processor time (two cores: 5 s), under 15 MB`,
-        busy < 10 && sent < 15e6, `first picture after ${first} s, finished after ${all} s, ` +
-        `${busy.toFixed(1)} s of processor time, ${(sent/1e6).toFixed(1)} MB`)
+        busy < 10 && site.sent < 15e6, `first picture after ${first} s, finished after ${all} s, ` +
+        `${busy.toFixed(1)} s of processor time, ${(site.sent/1e6).toFixed(1)} MB`)
   await page.context().close()
 }
 
@@ -214,7 +184,4 @@ for (const [name, of] of Object.entries(expected))
 check("no error in the console", !errors.length, errors.join("; "))
 await browser.close()
 server.close()
-console.log(lines.join("\n"))
-const failed = lines.filter(line => line.startsWith("FAILED")).length
-console.log(`${lines.length - failed} passed, ${failed} failed`)
-process.exit(failed ? 1 : 0)
+finish()

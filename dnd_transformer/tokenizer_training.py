@@ -17,14 +17,14 @@ from torch.utils.data import Dataset
 from .codebook import code_usage
 from .tokenizer import Tokenizer
 from .toolbox.batches import load_batches
+from .toolbox.checkpoints import WeightEMA
 from .toolbox.files import autocast
 from .toolbox.images import psnr, to_uint8
 from .toolbox.losses import Losses
 from .toolbox.processes import world_size
 from .toolbox.run_folder import describe, probe
 from .toolbox.tokenizer_settings import TOKENIZER_TRAININGS, TokenizerTraining
-from .toolbox.training_loop import RunLog, WeightEMA, lr_at, set_lr, train_loop
-from .toolbox.training_loop import training_run
+from .toolbox.training_loop import RunLog, lr_at, set_lr, train_loop, training_run
 _all_ = ["TOKENIZER_TRAININGS", "TokenizerTraining"]
 
 # %% ../nbs/course/05_tokenizer_training.ipynb #c023

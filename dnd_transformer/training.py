@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from .toolbox.batches import batches, spread
+from .toolbox.checkpoints import WeightEMA
 from .toolbox.files import autocast
 from .toolbox.parallel import AsForward, TrainState, clip_gradients
 from .toolbox.parallel import sync_gradients, unsharded, wrap
 from .toolbox.processes import my_share, rank, world_size
-from .toolbox.training_loop import RunLog, WeightEMA, lr_at, set_lr, train_loop
-from .toolbox.training_loop import training_run
+from .toolbox.training_loop import RunLog, lr_at, set_lr, train_loop, training_run
 from .toolbox.transformer_settings import (
     TRANSFORMER_TRAININGS as TRANSFORMER_TRAININGS, TransformerTraining, check_data)
 from .transformer import DnDTransformer

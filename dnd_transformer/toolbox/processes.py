@@ -18,6 +18,7 @@ import torch.distributed.nn.functional  # before any group exists: it keeps the 
 from torch import Tensor
 
 from .files import default_device
+from .peers import end_together
 
 # %% ../../nbs/toolbox/processes.ipynb #c005
 def check_device(
@@ -70,8 +71,9 @@ def processes(
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     atexit.register(_let_go)  # the caller's models live until then
     try:
-        yield device
-        dist.barrier()  # the first to leave closes connections that others may still use
+        with end_together(rank(), world_size(), from_rank_0):
+            yield device
+            dist.barrier()  # the first to leave closes connections that others may still use
     finally:
         dist.destroy_process_group()
         _let_go()

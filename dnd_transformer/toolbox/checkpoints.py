@@ -6,42 +6,37 @@
 __all__ = ['Checkpoints', 'WeightEMA']
 
 # %% ../../nbs/toolbox/checkpoints.ipynb #c002
-import hashlib, warnings
+import io, shutil, warnings
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from fastcore.basics import patch
+from torch import Tensor, nn
 
 from .files import atomic_path, load_json, save_json
-from .processes import as_sharded, from_all_ranks, from_rank_0, full_tensor
-from .processes import rank, world_size
+from .processes import from_all_ranks, from_rank_0, rank, world_size
 
 # %% ../../nbs/toolbox/checkpoints.ipynb #c006
-def _checksum(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20): digest.update(block)
-    return digest.hexdigest()
+_TENSOR = "the tensor"  # (_TENSOR, name) stands for it in the rest
 
-def _read(path):
-    try: return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:
-        raise ValueError(f"checkpoint {path} cannot be read ({type(e).__name__}): "
-                         "remove it to start again") from e
+def _apart(x, name, tensors):
+    "`x` without its tensors, which go to `tensors`."
+    if isinstance(x, Tensor):
+        tensors[name] = x
+        return _TENSOR, name
+    if isinstance(x, dict): return {k: _apart(v, f"{name}.{k}", tensors) for k,v in x.items()}
+    if not isinstance(x, (list, tuple)): return x
+    return type(x)(_apart(v, f"{name}.{i}", tensors) for i,v in enumerate(x))
 
-def _fill(path, state):
-    saved = _read(path)
-    if set(saved["state"]) != set(state):
-        raise ValueError(f"checkpoint {path} holds {sorted(saved['state'])}, this run needs "
-                         f"{sorted(state)}: it belongs to another kind of run")
-    for k,v in state.items():
-        try: v.load_state_dict(saved["state"][k])
-        except (RuntimeError, ValueError) as e:
-            raise ValueError(f"checkpoint {path} does not fit the {k} of this run: resume with "
-                             "the settings it was made with, or choose another folder") from e
-    if len(saved["rng"]) == world_size(): _set_rng(saved["rng"][rank()])  # else none would be right
-    return saved["step"]
+def _together(x, tensors):
+    "`x` with its tensors again."
+    if isinstance(x, dict): return {k: _together(v, tensors) for k,v in x.items()}
+    if not isinstance(x, (list, tuple)): return x
+    if len(x) == 2 and x[0] == _TENSOR: return tensors[x[1]]
+    return type(x)(_together(v, tensors) for v in x)
 
 def _rng():
     on_gpu = [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else []
@@ -56,65 +51,145 @@ def _remains(entries, keep):
     best = min(scored, key=lambda e: e["score"], default=None)
     return kept if best is None or best in kept else [best, *kept]
 
-# %% ../../nbs/toolbox/checkpoints.ipynb #c007
+def _entry(path):
+    try: return load_json(path/"checkpoint.json")
+    except (FileNotFoundError, ValueError): return None
+
+def _disk():
+    from dnd_transformer.toolbox import slices  # takes a second that most commands need not wait
+    return slices
+
+# %% ../../nbs/toolbox/checkpoints.ipynb #c009
 class Checkpoints:
-    "The checkpoints of a run: the newest few and the best, each whole or not there."
-    pattern = "step-*.pt"  # their names
+    "The checkpoints of a run: the newest few and the best, each whole or not counted."
+    pattern = "step-*/checkpoint.json"  # the last file of each
     def __init__(self,
-        folder:str|Path, # Run folder; receives `step-*.pt` and their list `checkpoints.json`
+        folder:str|Path, # Run folder; receives `step-*` folders
         keep:int=2, # How many of the newest stay; the best stays besides
     ):
         if keep < 1: raise ValueError(f"keep {keep} would remove every checkpoint: give 1 or more")
-        self.folder, self.keep, self.list = Path(folder), keep, Path(folder)/"checkpoints.json"
-        self.entries = load_json(self.list) if self.list.is_file() else []
+        self.folder, self.keep, self.group = Path(folder), keep, None
+        self.pending = None  # step and future of the one that is being written
+
+    @property
+    def entries(self)->list[dict]: # With "step", "score", "processes", "files", "folder"
+        "What is known about each finished checkpoint, oldest first."
+        found = [(p, _entry(p)) for p in sorted(self.folder.glob("step-*"))]
+        return [dict(e, folder=p.name) for p,e in found if e]
 
     def save(self,
         step:int, # Steps done so far
         state:dict, # Name to anything with `state_dict`
         score:float|None=None, # The lower the better; None: not a candidate for the best
+        wait:bool=True, # Until it is on the disk; all processes alike
     )->None:
-        "Write all that the next step depends on; all processes call it, rank 0 writes."
-        values = {k: v.state_dict() for k,v in state.items()}
-        content = dict(step=step, rng=from_all_ranks(_rng()), state=values)
-        problem = from_rank_0(self._write(step, content, score) if rank() == 0 else None)
-        if problem: raise OSError(problem)
+        "Save all that the next step depends on; all processes call it, each writes its part."
+        self.wait()
+        tensors = {}
+        rest = {k: _apart(v.state_dict(), k, tensors) for k,v in state.items()}
+        tensors |= {f"random state {rank()}.{i}": x for i,x in enumerate(_rng())}
+        if world_size() > 1 and not self.group: self.group = dist.new_group(backend="gloo")
+        entry = dict(step=step, score=score, processes=world_size())
+        path = self._path(step)
+        finish = partial(self._finish, path, entry, rest)
+        self.pending = step, _disk().write_slices(tensors, path, finish, self.group)
+        if wait: self.wait()
 
-    def _write(self, step, content, score):
-        path = self.folder/f"step-{step:09d}.pt"
-        try:
-            with atomic_path(path) as part: torch.save(content, part)
-            new = dict(step=step, file=path.name, sha256=_checksum(path), score=score)
-            kept = _remains([e for e in self.entries if e["step"] < step]+[new], self.keep)
-            save_json(kept, self.list)
-        except (OSError, RuntimeError) as e: return self._problem(step, e)
-        self.entries = kept
-        names = {e["file"] for e in kept}
-        for old in self.folder.glob(self.pattern):
-            if old.name not in names: old.unlink()
+    def wait(self)->None:
+        "Until the checkpoint that is being written is whole; an error if it cannot be."
+        if not self.pending: return
+        (step, future), self.pending = self.pending, None
+        try: future.result()
+        except BaseException as e:
+            error = _disk().problem_of(e)
+            if rank() == 0: shutil.rmtree(self._path(step), ignore_errors=True)
+            if isinstance(error, OSError): raise OSError(self._problem(step, error)) from e
+            raise
 
-    def _problem(self, step, e):
-        why = "the file broke off"  # how PyTorch puts a full disk
-        if isinstance(e, OSError): why = e.strerror or str(e)
-        last = "there is none before it"
-        if self.entries: last = f"that of step {self.entries[-1]['step']} is untouched"
-        return (f"the checkpoint of step {step} could not be written ({why}), {last}: "
-                "make room on the disk and resume")
+    def __enter__(self): return self
 
-    def load(self,
-        state:dict, # Name to the things to fill, the same names as were saved
-    )->int: # Steps done so far; 0 if nothing has been saved yet
-        "Fill `state` and the random generators from the newest checkpoint that is whole."
-        for e in reversed(self.entries):
-            path = self.folder/e["file"]
-            if path.is_file() and _checksum(path) == e["sha256"]: return _fill(path, state)
-            what = "damaged" if path.is_file() else "missing"
-            warnings.warn(f"checkpoint {path} is {what}: going on from the one before it",
-                          stacklevel=2)
-        if not self.entries: return 0
-        raise ValueError(f"no checkpoint in {self.folder} is whole: "
-                         "remove the folder to start again")
+    def __exit__(self, kind, *args):
+        try: self.wait()
+        except Exception:
+            if kind is None: raise  # otherwise there is an error already
+        finally:
+            if self.group and dist.is_initialized(): dist.destroy_process_group(self.group)
+            self.group = None
 
-# %% ../../nbs/toolbox/checkpoints.ipynb #c014
+# %% ../../nbs/toolbox/checkpoints.ipynb #c010
+@patch
+def _path(self:Checkpoints, step): return self.folder/f"step-{step:09d}"
+
+@patch
+def _finish(self:Checkpoints, path, entry, rest, files, table):
+    "Make the checkpoint count; process 0 calls it when all slices are written."
+    buffer = io.BytesIO()
+    torch.save(rest, buffer)
+    with atomic_path(path/"rest.pt") as part: part.write_bytes(buffer.getvalue())
+    save_json(table, path/"slices.json")
+    for name in ("rest.pt", "slices.json"): files[name] = _disk().checksum(path/name)
+    save_json(dict(entry, files=files), path/"checkpoint.json")
+    stay = [e for e in self.entries if e["step"] <= entry["step"]]
+    stay = {e["folder"] for e in _remains(stay, self.keep)}
+    for old in self.folder.glob("step-*"):
+        if old.name in stay: continue
+        (old/"checkpoint.json").unlink(missing_ok=True)  # first, so that half of it never counts
+        shutil.rmtree(old, ignore_errors=True)
+
+@patch
+def _problem(self:Checkpoints, step, error):
+    last = "there is none before it"
+    if self.entries: last = f"that of step {self.entries[-1]['step']} is untouched"
+    return (f"the checkpoint of step {step} could not be written ({error.strerror or error}), "
+            f"{last}: make room on the disk and resume")
+
+# %% ../../nbs/toolbox/checkpoints.ipynb #c012
+@patch
+def load(
+    self:Checkpoints,
+    state:dict, # Name to the things to fill, the same names as were saved
+)->int: # Steps done so far; 0 if nothing has been saved yet
+    "Fill `state` and the random generators from the newest checkpoint that is whole."
+    found = [(p, _entry(p)) for p in sorted(self.folder.glob("step-*")) if p.is_dir()]
+    found = from_rank_0(found)
+    finished = [e["step"] for _,e in found if e]
+    for i,(path,e) in reversed([*enumerate(found)]):
+        if e and self._whole(path, e): return _fill(path, e, state)
+        what = "damaged" if e else "not complete"
+        before = any(e for _,e in found[:i])
+        then = "going on from the one before it" if before else "there is none before it"
+        if rank() == 0: warnings.warn(f"checkpoint {path} is {what}: {then}", stacklevel=2)
+    if not finished: return 0
+    raise ValueError(f"no checkpoint in {self.folder} is whole: remove the folder to start again")
+
+@patch
+def _whole(self:Checkpoints, path, entry):
+    "Whether every file is as it was written; each process looks at some."
+    mine = sorted(entry["files"])[rank()::world_size()]
+    right = all(_disk().checksum(path/name) == entry["files"][name] for name in mine)
+    return all(from_all_ranks(right))
+
+def _fill(path, entry, state):
+    rest = torch.load(path/"rest.pt", weights_only=True)
+    if set(rest) != set(state):
+        raise ValueError(f"checkpoint {path} holds {sorted(rest)}, this run needs "
+                         f"{sorted(state)}: it belongs to another kind of run")
+    own, tensors, table = {}, {}, load_json(path/"slices.json")
+    for k,v in state.items(): _apart(v.state_dict(), k, own)
+    random = f"random state {rank() if entry['processes'] == world_size() else None}."
+    for k,saved in table.items():
+        if k.startswith("random state ") and not k.startswith(random): continue
+        tensors[k] = _disk().target(saved, own.get(k))
+    _disk().read_slices(tensors, path, table)
+    for k,v in state.items():
+        try: v.load_state_dict(_together(rest[k], tensors))
+        except (RuntimeError, ValueError) as e:
+            raise ValueError(f"checkpoint {path} does not fit the {k} of this run: resume with "
+                             "the settings it was made with, or choose another folder") from e
+    if states := [tensors[k] for k in sorted(tensors) if k.startswith(random)]: _set_rng(states)
+    return entry["step"]
+
+# %% ../../nbs/toolbox/checkpoints.ipynb #c021
 class WeightEMA:
     "A running average of the parameters of a model."
     def __init__(self,
@@ -154,7 +229,7 @@ class WeightEMA:
 
     def state_dict(self)->dict:
         "What a checkpoint holds."
-        return dict(n=self.n, params={k: full_tensor(p) for k,p in self.params.items()})
+        return dict(n=self.n, params=self.params)
 
     def load_state_dict(self,
         state:dict, # From `state_dict`
@@ -163,4 +238,4 @@ class WeightEMA:
         if set(state["params"]) != set(self.params):
             raise ValueError("the average is of another model")
         self.n = state["n"]
-        for k,p in self.params.items(): p.copy_(as_sharded(state["params"][k], p))
+        for k,p in self.params.items(): p.copy_(state["params"][k])

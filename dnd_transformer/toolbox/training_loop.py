@@ -145,7 +145,8 @@ class Progress:
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c016
 KIND = "a training run"
-FREE = ("steps", "accumulate", "activation_checkpointing", "compile", "parallel")
+FREE = ("steps", "accumulate", "activation_checkpointing", "checkpointed_layers", "compile",
+        "parallel", "shard")
 
 def _check_new(folder, resume):
     entries = Checkpoints(folder).entries
@@ -292,7 +293,8 @@ class _Loop:
         row = self._means(done, log_now)
         if save_now and self.evaluate: row |= self.evaluate()
         if row: self._write(done, row, last)
-        if save_now or stop_now: self.saved.save(done, self.state, row.get("valid"))
+        end = last or bool(stop_now)  # then wait for the disk
+        if save_now or stop_now: self.saved.save(done, self.state, row.get("valid"), wait=end)
         if stop_now and not last: self._stop(done, stop_now)
 
     def _means(self, done, log_now):
@@ -340,7 +342,8 @@ def train_loop(
     every = log_every, min(save_every, max(1, steps//4))
     loop = _Loop(steps, state, run, keep, every, evaluate, watch,
                  title=title, keys=keys, images=images)
-    with stop_request() if run else nullcontext(StopRequest()) as asked:
+    stop = stop_request() if run else nullcontext(StopRequest())
+    with stop as asked, loop.saved or nullcontext():
         for i,batch in zip(range(loop.start, steps), data(loop.start)):
             loop.means.add(mean_over_ranks(step(i, batch)))
             loop.after(i+1, asked)

@@ -7,6 +7,7 @@ __all__ = ['DIGIT_FONTS', 'DATASETS', 'SOURCES', 'AUGMENTATIONS', 'WordImages', 
            'make_dataset']
 
 # %% ../nbs/course/01_pictures.ipynb #c006
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from .toolbox.files import lookup
 from .toolbox.images import height_width, to_tensor
 from .toolbox.text import FONT, PhraseImages, TextPages, docs_text, draw_word
 from .toolbox.text import load_font, vocabulary
-from .toolbox.own_pictures import Flipped, PdfCrops, TenCrop, hub_images
+from .toolbox.emoji import EmojiImages
+from .toolbox.own_pictures import Flipped, PdfCrops, Shifted, TenCrop, hub_images
 from .toolbox.own_pictures import image_folder
 
 # %% ../nbs/course/01_pictures.ipynb #c020
@@ -98,9 +100,10 @@ class Digits(Dataset):
         return to_tensor(draw_digit(i%10, self.size, rng, self.fonts)), i%10
 
 # %% ../nbs/course/01_pictures.ipynb #c047
-DATASETS = {"words": WordImages, "phrases": PhraseImages, "text": TextPages, "digits": Digits}
+DATASETS = {"words": WordImages, "phrases": PhraseImages, "text": TextPages, "digits": Digits,
+            "emoji": EmojiImages, "emoji-held-out": partial(EmojiImages, held_out=True)}
 SOURCES = {"pdf": PdfCrops, "hf": hub_images}
-AUGMENTATIONS = {"none": None, "flip": Flipped, "ten-crop": TenCrop}
+AUGMENTATIONS = {"none": None, "flip": Flipped, "shift": Shifted, "ten-crop": TenCrop}
 
 def _by_name(name, settings):
     source, _, rest = str(name).partition(":")

@@ -36,7 +36,7 @@ from .commands import command, command_line
 def open_pictures(
     data:str, # Name of a data set, or a folder
     config:TokenizerConfig, # Of the tokenizer that will see them
-    augment:str="none", # none, flip or ten-crop
+    augment:str="none", # none, flip, shift or ten-crop
 )->Dataset: # Items are `(image, label)`
     "The pictures called `data`, as a tokenizer with `config` takes them."
     settings = dict(size=config.resolution)
@@ -72,7 +72,10 @@ def train_and_save(
     about = dict(about, made=dict(date=date.today().isoformat(), **machine(device)))
     train(model, data, recipe, out, device, about={**about, **command_line()},
           **asdict(RunOptions(**run or {})), **how)
-    weights = {k: full_tensor(v) for k,v in model.state_dict().items()}  # all processes take part
+    weights = {}
+    for k,v in model.state_dict().items():
+        whole = full_tensor(v)  # all processes take part, and only the first keeps it
+        if rank() == 0: weights[k] = whole
     if rank() > 0: return
     plain = type(model)(model.config)
     plain.load_state_dict(weights)
@@ -126,10 +129,10 @@ NAMES = dict(resolution="size", image_channels="channels", channels="width")
 
 @command("data", names=NAMES, network=TokenizerConfig, recipe=TokenizerTraining, run=RunOptions())
 def dnd_train_tokenizer(
-    data:str, # words, phrases, digits, text, a folder (perhaps of classes), pdf:FOLDER or hf:NAME
+    data:str, # words, digits, emoji, ..., a folder (perhaps of classes), pdf:FOLDER or hf:NAME
     out:str="runs/tokenizer", # Run folder; the trained tokenizer is there at the end
     preset:str="words", # Network and recipe: words, phrases, digits, imagenet-16x16x2, ...
-    augment:str="none", # none, flip or ten-crop
+    augment:str="none", # none, flip, shift (10 versions of each picture) or ten-crop
     valid:str="", # Pictures that are not trained on, named like data (default: none)
     workers:int=0, # Processes that load images, for each process that trains
     device:str="", # cpu or cuda (default: cuda if there is one)
@@ -148,16 +151,17 @@ def dnd_train_tokenizer(
         other = some_images(open_pictures(valid, config), 1000) if valid else None
         evaluate = tokenizer_evaluation(some_images(images, 16), other, Path(out))
         about = dict(data=data, **({"vocabulary": images.words} if data == "words" else {}))
+        if licence := getattr(images, "licence", ""): about["licence"] = licence
         train_and_save(Tokenizer(config), images, settings, Path(out), where, about, run,
                        workers=workers, evaluate=evaluate)
 
 # %% ../../nbs/cli/training.ipynb #c017
 @command("data")
 def dnd_extract_codes(
-    data:str, # words, phrases, digits, text, a folder (perhaps of classes), pdf:FOLDER or hf:NAME
+    data:str, # words, digits, emoji, ..., a folder (perhaps of classes), pdf:FOLDER or hf:NAME
     tokenizer:str="words", # words, a released one such as imagenet-16x16x2, or a folder
     out:str="runs/codes", # Folder for the codes; an interrupted extraction goes on there
-    augment:str="none", # none, flip (2 versions of each picture) or ten-crop (10)
+    augment:str="none", # none, flip (2 versions of each picture), shift (10) or ten-crop (10)
     batch_size:int=64, # Images at a time in each process
     shard_size:int|None=None, # Images per file (default: by the size of the set)
     workers:int=0, # Processes that load images, for each process that encodes
@@ -257,13 +261,13 @@ def origin(
     tokenizer:str, # What it was loaded from; "" if none was named
     out:str|Path, # Run folder
 )->dict: # More for the model's `config.json`
-    "What drawing needs to know: the tokenizer and where it was, names of classes, vocabulary."
+    "What drawing needs to know: tokenizer and where it was, classes, vocabulary, licence."
     about = dict(tokenizer=store.identity["tokenizer"])
     if tokenizer:
         is_path = Path(tokenizer).exists()
         about["tokenizer_source"] = os.path.relpath(tokenizer, out) if is_path else tokenizer
     if 1 < config.num_classes == len(store.classes or ()): about["classes"] = store.classes
-    if tok and "vocabulary" in tok.info: about["vocabulary"] = tok.info["vocabulary"]
+    if tok: about |= {k: tok.info[k] for k in ("vocabulary", "licence") if k in tok.info}
     return about
 
 @command("codes", network=TransformerConfig, recipe=TransformerTraining, run=RunOptions())

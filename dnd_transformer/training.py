@@ -16,7 +16,7 @@ from .toolbox.batches import batches, spread
 from .toolbox.checkpoints import WeightEMA
 from .toolbox.files import autocast
 from .toolbox.parallel import AsForward, TrainState, clip_gradients
-from .toolbox.parallel import sync_gradients, unsharded, wrap
+from .toolbox.parallel import sync_gradients, tune_blocks, unsharded, wrap
 from .toolbox.processes import my_share, rank, world_size
 from .toolbox.training_loop import RunLog, lr_at, set_lr, train_loop, training_run
 from .toolbox.transformer_settings import (
@@ -85,10 +85,10 @@ class _Work:
     "A model in training, with everything that its steps need."
     def __init__(self, model, data, settings, device):
         self.model,self.data,self.settings,self.device = model.to(device),data,settings,device
-        model.train().activation_checkpointing = settings.activation_checkpointing
+        again = settings.activation_checkpointing*(settings.checkpointed_layers or len(model.layers))
+        tune_blocks(model.train().layers, settings.compile, again)
         losses = AsForward(model, "depth_losses")
-        self.losses = wrap(losses, model.layers, device, settings.parallel)
-        if settings.compile: model.run_block = torch.compile(model.run_block)  # one for all layers
+        self.losses = wrap(losses, model.layers, device, settings.parallel, settings.shard)
         self.optimizer = make_optimizer(model, settings)
         self.ema = WeightEMA(model, settings.ema_decay) if settings.ema_decay else None
         self.state = dict(training=TrainState(model, self.optimizer))
@@ -138,5 +138,5 @@ def train_transformer(
     if evaluate: loop["evaluate"] = partial(work.evaluate, evaluate)
     log = train_loop(work.step, work.batches, settings.steps, work.state, run, **loop)
     if work.ema: work.ema.copy_to(model)
-    vars(model.eval()).pop("run_block", None)  # what was compiled for training
+    tune_blocks(model.eval().layers)
     return log

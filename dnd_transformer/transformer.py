@@ -9,7 +9,6 @@ __all__ = ['DnDTransformer']
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .toolbox.head_loss import head_loss
 from .toolbox.transformer_settings import SIZES as SIZES, TransformerConfig
@@ -25,7 +24,6 @@ class DnDTransformer(nn.Module):
     ):
         super().__init__()
         c = self.config = config
-        self.activation_checkpointing = False  # True: less memory in training, more time
         self.cls_embedding = LabelEmbedding(c.num_classes, c.dim, c.class_dropout)
         self.tok_embeddings = nn.Embedding(c.codebook_size, c.dim)
         self.dropout = nn.Dropout(c.token_dropout)
@@ -86,18 +84,9 @@ class DnDTransformer(nn.Module):
         check_inputs(codes, labels, self.config)
         h = self.embed(codes, labels)
         for d, blocks in enumerate(self.segments):
-            for block in blocks: h = self.run_block(block, h, self.rope[:-1])
+            for block in blocks: h = block(h, self.rope[:-1])
             yield h
             if d < self.config.depth-1: h = h+self.tok_embeddings(codes[...,d].long().flatten(1))
-
-    def run_block(self,
-        block:Block, # One of the layers
-        h:Tensor, # `(b, n, dim)`
-        rope:Tensor, # `(n, head_dim/2, 2)` angles of these positions
-    )->Tensor: # `(b, n, dim)`
-        "Apply one layer to all positions; training may compile this function."
-        if not (self.activation_checkpointing and self.training): return block(h, rope)
-        return checkpoint(block, h, rope, use_reentrant=False)  # inner results are made again
 
     def forward(self,
         codes:Tensor, # `(b, h, w, depth)` true codes

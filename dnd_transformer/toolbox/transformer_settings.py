@@ -100,8 +100,10 @@ class TransformerTraining:
     seed:int=0 # Of the order of the images
     accumulate:int=1 # Split each process's share of the batch into so many parts
     activation_checkpointing:bool=False # Compute inner results twice: less memory, more time
+    checkpointed_layers:int=0 # Do so in this many layers, from the first; 0: in all
     compile:bool=False # Let `torch.compile` fuse kernels
     parallel:str="ddp" # Several processes: "ddp" copies the model, "fsdp" slices every weight
+    shard:int=0 # With "fsdp": processes that share one copy, such as those of a machine; 0: all
 
 _short = TransformerTraining(batch_size=32, final_lr=0., ema_decay=0.)
 TRANSFORMER_TRAININGS = {

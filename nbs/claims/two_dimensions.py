@@ -1,0 +1,309 @@
+"""Five ways to predict a stack of codes: two_dimensions.py OUT [--runs FOLDER] [--part PART]
+
+PART is "structures" (default), "rates", "heads" or "cost". What is finished in FOLDER is not done
+again, and a training that was interrupted goes on; OUT gets all finished runs of all parts.
+"""
+import argparse, statistics, subprocess, time
+from collections import defaultdict
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from dnd_transformer.blocks import rope_table
+from dnd_transformer.evaluation.extractors import load_extractor
+from dnd_transformer.fidelity import feature_statistics, frechet_distance
+from dnd_transformer.models.checkpoints import load_tokenizer
+from dnd_transformer.ocr import word_share
+from dnd_transformer.pictures import WordImages
+from dnd_transformer.sampling import draw_code, image_uniforms
+from dnd_transformer.toolbox.files import count_params, load_json, machine, save_json, set_seed
+from dnd_transformer.toolbox.images import to_uint8
+from dnd_transformer.toolbox.reading import RapidReader
+from dnd_transformer.toolbox.transformer_settings import TRANSFORMER_TRAININGS
+from dnd_transformer.training import train_transformer
+from dnd_transformer.transformer import TRANSFORMERS, DnDTransformer
+
+
+class Structure(DnDTransformer):
+    "Shares blocks, tables and heads; a subclass says how a pass reads a stack of codes off."
+    def __init__(self, config):
+        super().__init__(config)
+        self.slot = nn.Embedding(config.depth, config.dim)  # "you are code d of the stack"
+        nn.init.normal_(self.slot.weight, std=config.embed_std)
+
+    def through(self, blocks, h, rope, caches=None):
+        for block in blocks: h = block(h, rope, None if caches is None else caches[block])
+        return h
+
+    def hidden_by_depth(self, codes, labels):  # training: all positions, told the true codes
+        climb, told = self.climb(self.embed(codes, labels), self.rope[:-1]), None
+        for d in range(self.config.depth):
+            yield climb.send(told)
+            told = codes[...,d].long().flatten(1)
+
+    def next_input(self, stack): return self.tok_embeddings(stack).sum(-2)
+
+
+class DnD(Structure):
+    def climb(self, h, rope, caches=None):
+        for blocks in self.segments:
+            h = self.through(blocks, h, rope, caches)
+            told = yield h                            # the head reads code d, and is told it
+            h = h+self.tok_embeddings(told)
+
+
+class Vertical(Structure):
+    def climb(self, h, rope, caches=None):
+        for blocks in self.segments:
+            h = self.through(blocks, h, rope, caches)
+            yield h                                   # nobody listens to the answer
+
+
+class Parallel(Structure):
+    def climb(self, h, rope, caches=None):
+        h = self.through(self.layers, h, rope, caches)
+        for _ in range(self.config.depth): yield h
+
+
+class DepthTransformer(Structure):
+    def __init__(self, config):
+        super().__init__(config)
+        turn = rope_table((1, config.depth), config.dim//config.n_head)[1:]
+        self.register_buffer("turn", turn, persistent=False)
+
+    def climb(self, h, rope, caches=None):
+        h = self.through(self.layers[:-1], h, rope, caches)
+        x, own = h.reshape(-1, 1, h.shape[-1]), defaultdict(Cache)  # a sequence per position
+        for d, turn in enumerate(self.turn.split(1)):
+            x = self.through(self.layers[-1:], x+self.slot.weight[d], turn, own)
+            told = yield x.view(h.shape)
+            x = self.tok_embeddings(told).view(x.shape)
+
+
+class Flat(Structure):
+    def angles(self):  # four codes stand side by side where one stack stood
+        (rows, columns), c = self.config.grid, self.config
+        return rope_table((rows, columns*c.depth), c.dim//c.n_head, c.rope_base)
+
+    def hidden_by_depth(self, codes, labels):  # training: all codes in one sequence
+        start, told = self.cls_embedding(labels), self.tok_embeddings(codes.long().flatten(1))
+        h = torch.cat([start[:,None], told[:,:-1]], 1).unflatten(1, (-1, self.config.depth))
+        h = (h+self.slot.weight).flatten(1, 2)
+        h = self.through(self.layers, h, self.rope[:-1])
+        yield from h.unflatten(1, (-1, self.config.depth)).unbind(2)
+
+    def climb(self, h, rope, caches):  # sampling: one pass for each code of a position
+        for d, turn in enumerate(rope.split(1)):
+            told = yield self.through(self.layers, h+self.slot.weight[d], turn, caches)
+            h = self.tok_embeddings(told)
+
+    def next_input(self, stack): return self.tok_embeddings(stack[...,-1])
+
+
+class Cache:
+    "Keys and values so far; gradients pass."
+    def append(self, k, v):
+        if hasattr(self, "k"): k, v = torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
+        self.k, self.v = k, v
+        return k, v
+
+
+@torch.no_grad()
+def draw(model, uniforms, temperature=1.):
+    "Codes `(n, h, w, depth)` from random numbers `(n, h*w, depth)`; one loop for all structures."
+    n, positions, depth = uniforms.shape
+    codes, caches = torch.zeros(n, positions, depth).long(), defaultdict(Cache)
+    h = model.cls_embedding(torch.zeros(n).long())[:,None]
+    for t, rope in enumerate(model.rope[:-1].chunk(positions)):
+        climb, told = model.climb(h, rope, caches), None
+        for d in range(depth):
+            logits = model.head(d, climb.send(told))[:,0]
+            codes[:,t,d] = draw_code(logits, uniforms[:,t,d], temperature)
+            told = codes[:,t:t+1,d]
+        h = model.next_input(codes[:,t:t+1])
+    return codes.unflatten(1, model.config.grid)
+
+
+STRUCTURES = {"parallel": Parallel, "vertical": Vertical, "DnD": DnD,
+              "depth transformer": DepthTransformer, "1D": Flat}
+
+
+class HeadOnly(Structure):
+    "Feedback that only the later heads of the stack see: the stream goes on without it."
+    def climb(self, h, rope, caches=None):
+        known = torch.zeros_like(h)
+        for blocks in self.segments:
+            h = self.through(blocks, h, rope, caches)
+            told = yield h+known
+            known = known+self.tok_embeddings(told)
+
+
+class OwnTable(Structure):
+    "Feedback with vectors of its own, instead of those that enter at the bottom."
+    def __init__(self, config):
+        super().__init__(config)
+        self.back = nn.Embedding(config.codebook_size, config.dim)
+        nn.init.normal_(self.back.weight, std=config.embed_std)
+
+    def climb(self, h, rope, caches=None):
+        for blocks in self.segments:
+            h = self.through(blocks, h, rope, caches)
+            told = yield h
+            h = h+self.back(told)
+
+
+VARIANTS = {"last, as DnD": (DnD, {}),
+            "spread": (DnD, dict(head_layers=(1, 2, 4, 5))),
+            "early": (DnD, dict(head_layers=(0, 1, 2, 5))),
+            "one output matrix": (DnD, dict(share_heads=True)),
+            "feedback from its own table": (OwnTable, {}),
+            "feedback for heads only": (HeadOnly, {})}
+WORDS, CONFIG = 64, replace(TRANSFORMERS["words"], dim=96)
+TRAINING = replace(TRANSFORMER_TRAININGS["words"], steps=450, batch_size=16, lr=2e-3)
+SEEDS, SAMPLES, TEMPERATURES = (0, 1, 2), 100, (1., .7, .4)
+
+
+def flops(cls, config=CONFIG):
+    "Multiplications and additions of one training image, forwards."
+    codes, label = torch.zeros(1, *config.grid, config.depth).long(), torch.zeros(1).long()
+    with FlopCounterMode(display=False) as counter, torch.no_grad(): cls(config)(codes, label)
+    return counter.get_total_flops()
+
+
+def plan(part):
+    "What to train: name, class, changed settings, training, seed; all of one seed first."
+    if part == "heads":
+        todo = [(k, *v, TRAINING) for k,v in VARIANTS.items() if v != (DnD, {})]
+        return [(*t, seed) for seed in SEEDS for t in todo]
+    full = [(k, cls, {}, TRAINING) for k,cls in STRUCTURES.items()]
+    equal = [(f"{k}, equal compute" if same_compute(cls) != TRAINING else k, cls, {},
+              same_compute(cls)) for k,cls in STRUCTURES.items()]
+    if part == "rates":  # would a structure do better at another rate?
+        rates = [(f"lr x{x:g}/{k}", cls, {}, replace(t, lr=x*t.lr))
+                 for x in (.5, 2) for k,cls,_,t in equal]
+        return [(*t, SEEDS[0]) for t in rates]
+    return [(*t, seed) for seed in SEEDS for t in full+[e for e in equal if e not in full]]
+
+
+def same_compute(cls):
+    "As many operations as DnD spends, in fewer steps."
+    share = flops(DnD)/flops(cls)
+    steps, warmup = (round(share*n) for n in (TRAINING.steps, TRAINING.warmup))
+    return replace(TRAINING, steps=steps, warmup=warmup)
+
+
+class Data:
+    "Codes of the first words and of the others, and what judges samples."
+    def __init__(self):
+        everything, self.tok = WordImages().words, load_tokenizer("words")
+        self.words = everything[:WORDS]
+        self.codes, self.others = (self.tok.encode(WordImages(w).images)
+                                   for w in (self.words, everything[WORDS:]))
+        self.reader, self.extract = RapidReader(), load_extractor("random-conv-64")
+        self.statistics = self.features(self.codes)
+        self.pairs = TensorDataset(self.codes, torch.zeros(WORDS).long())
+
+    def images(self, codes): return self.tok.decode(codes).clamp(-1, 1)
+
+    def features(self, codes):
+        pictures = to_uint8(self.images(codes)).expand(-1, 3, -1, -1)
+        return feature_statistics(self.extract(pictures)["features"])
+
+    def judge(self, codes):
+        "Read as words, exactly the codes of a word, Fréchet distance to the words."
+        read = word_share(self.reader(self.images(codes)), self.words)
+        exact = (codes[:,None] == self.codes[None]).flatten(2).all(2).any(1).float().mean().item()
+        distance = frechet_distance(*self.features(codes), *self.statistics)
+        return dict(read, exact=exact, distance=distance)
+
+
+@torch.no_grad()
+def nats(model, codes):
+    "Mean nats per image at each depth."
+    losses = model.depth_losses(codes, torch.zeros(len(codes)).long())
+    return (losses*model.config.n_positions).tolist()
+
+
+def one_run(data, folder, cls, changes, settings, seed, temperatures):
+    "Train and judge one model; a training that was cut off goes on."
+    set_seed(seed)
+    model, start = cls(replace(CONFIG, **changes)), time.process_time()
+    pairs, settings = data.pairs, replace(settings, seed=seed)
+    train_transformer(model, pairs, settings, folder/"training", resume=True, keep=1)
+    trained, by_depth = time.process_time()-start, nats(model, data.codes)
+    uniforms = image_uniforms(seed, range(SAMPLES), CONFIG)
+    drawn = {str(t): draw(model, uniforms, t) for t in temperatures}
+    samples = {t: data.judge(codes) for t,codes in drawn.items()}
+    shown = [bytes(codes.flatten().tolist()).hex() for codes in drawn["1.0"][:8]]
+    return dict(seed=seed, steps=settings.steps, lr=settings.lr, parameters=count_params(model),
+                flops=flops(cls, model.config), nats=sum(by_depth), nats_by_depth=by_depth,
+                nats_other_words=sum(nats(model, data.others)), samples=samples, drawn=shown,
+                cpu_seconds=dict(training=trained, all=time.process_time()-start))
+
+
+def cost(cls, rounds=5):
+    "Blocks one after the other and seconds of the processor per image, alone and of 64 at once."
+    set_seed(0)
+    model, calls = cls(CONFIG).eval(), []
+    for block in model.layers: block.register_forward_hook(lambda *_: calls.append(1))
+    def _seconds(n):
+        start = time.process_time()
+        draw(model, torch.rand(n, CONFIG.n_positions, CONFIG.depth))
+        return (time.process_time()-start)/n
+    _seconds(1)
+    blocks = len(calls)
+    median = {str(n): statistics.median(_seconds(n) for _ in range(rounds)) for n in (1, 64)}
+    return dict(blocks=blocks, heads=CONFIG.depth*CONFIG.n_positions, seconds=median,
+                flops=flops(cls), parameters=count_params(model))
+
+
+def made():
+    "Where and when, and by which code."
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], text=True, capture_output=True,
+                            cwd=Path(__file__).parent).stdout.strip()
+    return dict(date=date.today().isoformat(), commit=commit, **machine("cpu"))
+
+
+def collect(folder, out):
+    "All finished runs, by name, in one file."
+    found = defaultdict(list)
+    for path in sorted(folder.rglob("result.json")):
+        found[path.parent.parent.relative_to(folder).as_posix()].append(load_json(path))
+    costs = folder/"cost.json"
+    save_json(dict(made(), words=WORDS, config=asdict(CONFIG), training=asdict(TRAINING),
+                   sample_count=SAMPLES, cost=load_json(costs) if costs.is_file() else {},
+                   words_themselves=load_json(folder/"words.json"), runs=found), out)
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("out")
+    ap.add_argument("--runs", default="runs/two_dimensions", help="what is done, and checkpoints")
+    parts = ("structures", "rates", "heads", "cost")
+    ap.add_argument("--part", default=parts[0], choices=parts)
+    ap.add_argument("--half", type=int, choices=(0, 1), help="only every second run")
+    args = ap.parse_args()
+    torch.set_num_threads(1)
+    folder, data = Path(args.runs), Data()
+    if args.part == "cost":
+        save_json({k: cost(cls) for k,cls in STRUCTURES.items()}, folder/"cost.json")
+        return collect(folder, args.out)
+    todo = plan(args.part)
+    if not (folder/"words.json").is_file():
+        save_json(data.judge(data.codes), folder/"words.json")
+    for name,cls,changes,training,seed in todo if args.half is None else todo[args.half::2]:
+        place = folder/name/str(seed)
+        if (place/"result.json").is_file(): continue
+        temperatures = TEMPERATURES if args.part == "structures" else TEMPERATURES[:1]
+        result = one_run(data, place, cls, changes, training, seed, temperatures)
+        save_json(result, place/"result.json")
+        print(name, seed, f"{result['nats']:.1f}", result["cpu_seconds"], flush=True)
+        collect(folder, args.out)
+
+
+if __name__ == "__main__": main()

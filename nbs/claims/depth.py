@@ -31,12 +31,12 @@ NETWORK = TokenizerConfig(image_channels=1, channels=32, multipliers=(1,), res_b
 RECIPE = TokenizerTraining(batch_size=16, lr=4e-3, warmup=40, betas=(.9, .95),
                            perceptual_weight=0., adversarial_weight=0.)
 COARSE = {"words": dict(resolution=(16, 72), patch=8), "digits": dict(resolution=(16, 16), patch=4)}
-STEPS = {"words": 600, "digits": 250}
+STEPS = {"words": 450, "digits": 240}
 SETTINGS = {"depth 1": dict(depth=1), "depth 2": dict(depth=2), "depth 4": dict(depth=4),
             "depth 8": dict(depth=8), "4096 entries": dict(codebook_size=4096),
             "finer grid": dict(patch=.5)}
 LONGER = ("depth 1", "depth 8", "4096 entries", "finer grid")  # Once more, three times as long
-READ, SHOWN = 64, 6  # Held-out words that are read; held-out pictures that are kept
+READ, SHOWN = 48, 6  # Held-out words that are read; held-out pictures that are kept
 
 
 @cache

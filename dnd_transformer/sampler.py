@@ -63,6 +63,7 @@ class Sampler:
         if guided: labels = torch.cat([labels, torch.full_like(labels, c.num_classes)])
         step.hidden.copy_(self.weights.labels[labels.to(step.hidden.device)])
         step.position.zero_()
+        self.weights.lay_out(len(step.hidden) if self.engine == "eager" else None)
         first = int((values["known"] >= 0).all(1).all(1).cumprod(0).sum())
         if first: step.fill(first)
         return first

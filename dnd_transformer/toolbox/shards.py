@@ -75,6 +75,12 @@ class Shards:
                              "run the same command again, it goes on where it stopped")
         self.arrays = {name: self._open(f"{name}.npy") for name in names}
 
+    def __getstate__(self): return {**vars(self), "arrays": [*self.arrays]}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self.arrays = {name: self._open(f"{name}.npy") for name in state["arrays"]}
+
     def _open(self, name):
         try: array = np.load(self.folder/name, mmap_mode="r")
         except (OSError, ValueError) as e:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from .codebook import code_usage
 from .tokenizer import Tokenizer
+from .toolbox.accidents import KeptBuffers, backward, step_if_finite
 from .toolbox.batches import load_batches
 from .toolbox.checkpoints import WeightEMA
 from .toolbox.files import autocast
@@ -25,6 +26,7 @@ from .toolbox.processes import world_size
 from .toolbox.run_folder import describe, probe
 from .toolbox.tokenizer_settings import TOKENIZER_TRAININGS, TokenizerTraining
 from .toolbox.training_loop import RunLog, lr_at, set_lr, train_loop, training_run
+from .toolbox.watching import tokenizer_cost
 _all_ = ["TOKENIZER_TRAININGS", "TokenizerTraining"]
 
 # %% ../nbs/course/05_tokenizer_training.ipynb #c023
@@ -34,7 +36,7 @@ def tokenizer_step(
     losses:Losses, # Says how good reconstructions are
     images:Tensor, # `(b, c, H, W)` in [-1, 1]
     adversarial:bool=True, # Whether the discriminator, if there is one, counts already
-)->dict[str,Tensor]: # Losses, and the perplexity of each depth's codes
+)->dict[str,Tensor]: # Losses, perplexity of each depth's codes, "grad_norm", "skipped"
     "One step of the tokenizer, of its codebook's averages, and of the discriminator."
     tok = getattr(net, "module", net)
     with autocast(images.device):
@@ -42,9 +44,9 @@ def tokenizer_step(
         last = tok.decoder.conv_out.weight
         terms = losses.terms(images, out.images, out.commit_loss, last, adversarial)
     optimizer.zero_grad(set_to_none=True)
-    terms["loss"].backward()
-    nn.utils.clip_grad_norm_(tok.parameters(), losses.settings.clip)
-    optimizer.step()
+    backward(terms["loss"])
+    norm = nn.utils.clip_grad_norm_(tok.parameters(), losses.settings.clip)
+    terms |= dict(grad_norm=norm, skipped=step_if_finite(optimizer, norm))
     if losses.disc and adversarial:
         terms |= losses.train_discriminator(images, out.images, optimizer.param_groups[0]["lr"])
     perplexity = code_usage(out.codes, tok.config.codebook_size)[1]
@@ -53,11 +55,13 @@ def tokenizer_step(
 # %% ../nbs/course/05_tokenizer_training.ipynb #c029
 def _scheduled_step(net, state, settings, i, batch):
     s, optimizer = settings, state["optimizer"]
-    set_lr(optimizer, lr_at(i, s.steps, s.lr, s.warmup, s.final_lr))
+    rate, kept = lr_at(i, s.steps, s.lr, s.warmup, s.final_lr), KeptBuffers(state["tokenizer"])
+    set_lr(optimizer, rate)
     images = batch[0].to(next(net.parameters()).device, non_blocking=True)
     result = tokenizer_step(net, optimizer, state["losses"], images, i >= s.adversarial_start)
-    if "ema" in state: state["ema"].update(state["tokenizer"])
-    return result
+    kept.restore(result["skipped"])
+    if "ema" in state: state["ema"].update(state["tokenizer"], result["skipped"])
+    return dict(result, lr=rate)
 
 def _evaluation(tok, state, evaluate):
     averaged = state["ema"].swapped(tok) if "ema" in state else nullcontext()
@@ -74,8 +78,8 @@ def _prepare(tok, settings, device):
     s, gpu = settings, [device] if device.type == "cuda" else None
     net = tok.to(device).train().activation_checkpointing(s.activation_checkpointing)
     if world_size() > 1: net = DistributedDataParallel(tok, gpu, broadcast_buffers=False)
-    state = dict(tokenizer=tok, optimizer=torch.optim.Adam(tok.parameters(), s.lr, s.betas),
-                 losses=Losses(tok.config, s, device))
+    optimizer = torch.optim.Adam(tok.parameters(), s.lr, s.betas, fused=True)
+    state = dict(tokenizer=tok, optimizer=optimizer, losses=Losses(tok.config, s, device))
     if s.ema_decay: state["ema"] = WeightEMA(tok, s.ema_decay)
     return net, state
 
@@ -101,7 +105,7 @@ def train_tokenizer(
     evaluate = evaluate and partial(_evaluation, tok, state, evaluate)
     step = partial(_scheduled_step, net, state, settings)
     show = dict(title="tokenizer", keys=("reconstruction", "commitment"),
-                images=settings.batch_size, watch="reconstruction")
+                images=settings.batch_size, watch="reconstruction", **tokenizer_cost(tok))
     log = train_loop(step, data, settings.steps, state, run, evaluate=evaluate, **show|loop)
     if "ema" in state: state["ema"].copy_to(tok)
     tok.eval()

@@ -12,15 +12,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from .toolbox.accidents import backward, step_if_finite
 from .toolbox.batches import batches, spread
 from .toolbox.checkpoints import WeightEMA
 from .toolbox.files import autocast
 from .toolbox.parallel import AsForward, TrainState, clip_gradients
 from .toolbox.parallel import sync_gradients, tune_blocks, unsharded, wrap
-from .toolbox.processes import my_share, rank, world_size
+from .toolbox.processes import my_share, part_of, rank, sum_over_ranks, world_size
 from .toolbox.training_loop import RunLog, lr_at, set_lr, train_loop, training_run
 from .toolbox.transformer_settings import (
     TRANSFORMER_TRAININGS as TRANSFORMER_TRAININGS, TransformerTraining, check_data)
+from .toolbox.watching import cost_of
 from .transformer import DnDTransformer
 
 # %% ../nbs/course/09_training.ipynb #c018
@@ -42,7 +44,7 @@ def transformer_step(
     codes:Tensor, # `(b, h, w, depth)` integers, on the model's device
     labels:Tensor, # `(b,)`
     settings:TransformerTraining, # Clipping and parts
-)->dict[str,Tensor]: # "loss", "loss 1" for depth 1 and so on, "grad_norm" before clipping
+)->dict[str,Tensor]: # "loss", "loss 1" for depth 1 ..., "grad_norm" before clipping, "skipped"
     "One step of gradient descent."
     n, total = settings.accumulate, 0.
     if len(codes) % n:
@@ -52,12 +54,12 @@ def transformer_step(
     for i,(c,y) in enumerate(zip(codes.chunk(n), labels.chunk(n))):
         with sync_gradients(losses, on=i == n-1):
             with autocast(codes.device): each = losses(c, y)/n
-            each.mean().backward()
+            backward(each.mean())
         total = total+each.detach()
     norm = clip_gradients(losses, settings.clip)
-    optimizer.step()
+    skipped = step_if_finite(optimizer, norm)
     by_depth = {f"loss {d}": x for d,x in enumerate(total, 1)}
-    return dict(loss=total.mean(), grad_norm=norm, **by_depth)
+    return dict(loss=total.mean(), grad_norm=norm, skipped=skipped, **by_depth)
 
 # %% ../nbs/course/09_training.ipynb #c027
 def _known(labels, model):
@@ -67,16 +69,18 @@ def _known(labels, model):
 def validation_loss(
     model:DnDTransformer, # Any mode, in which it comes back
     data, # `data[indices]` gives `(codes, labels)`
-    batch_size:int=256, # Images at a time
+    batch_size:int=256, # Images at a time, in each process
     limit:int=10_000, # At most so many images, spread evenly
 )->float: # Nats per code
     "Mean cross-entropy on codes that were not trained on."
     was, device = model.training, next(model.parameters()).device
     chosen, total = spread(len(data), limit), 0.
     model.eval()
-    for b in chosen.split(batch_size):
-        codes, labels = (x.to(device) for x in data[b])
-        with autocast(device): total = total+model.loss(codes, _known(labels, model))*len(b)
+    for b in chosen.split(batch_size*world_size()):
+        mine, count = part_of(b)
+        codes, labels = (x.to(device) for x in data[mine])
+        with autocast(device): total = total+model.loss(codes, _known(labels, model))*count
+    sum_over_ranks(total)
     model.train(was)
     return total.item()/len(chosen)
 
@@ -85,7 +89,8 @@ class _Work:
     "A model in training, with everything that its steps need."
     def __init__(self, model, data, settings, device):
         self.model,self.data,self.settings,self.device = model.to(device),data,settings,device
-        again = settings.activation_checkpointing*(settings.checkpointed_layers or len(model.layers))
+        again = settings.checkpointed_layers or len(model.layers)
+        again *= settings.activation_checkpointing  # 0 layers without it
         tune_blocks(model.train().layers, settings.compile, again)
         losses = AsForward(model, "depth_losses")
         self.losses = wrap(losses, model.layers, device, settings.parallel, settings.shard)
@@ -103,12 +108,13 @@ class _Work:
     def step(self, i, batch):
         "Step `i` of the run, at its learning rate."
         s = self.settings
-        set_lr(self.optimizer, lr_at(i, s.steps, s.lr, s.warmup, s.final_lr))
+        rate = lr_at(i, s.steps, s.lr, s.warmup, s.final_lr)
+        set_lr(self.optimizer, rate)
         codes, labels = (x.to(self.device, non_blocking=True) for x in batch)
         labels = _known(labels, self.model)
         result = transformer_step(self.losses, self.optimizer, codes, labels, s)
-        if self.ema: self.ema.update(self.model)
-        return result
+        if self.ema: self.ema.update(self.model, result["skipped"])
+        return dict(result, lr=rate)
 
     def evaluate(self, evaluate):
         "What `evaluate` says of the averaged weights."
@@ -126,7 +132,7 @@ def train_transformer(
     evaluate=None, # `evaluate(model)`: numbers for the log before a checkpoint, lowest `valid` best
     resume:bool=False, # Go on from the folder's newest checkpoint, if there is one
     about:dict|None=None, # More for the folder's `run.json`
-    **loop, # `log_every`, `save_every`, `keep`, `title`, `keys` of `train_loop`
+    **loop, # `log_every`, `save_every`, `keep`, `title`, `keys` ... of `train_loop`
 )->RunLog: # Losses over the steps
     "Train `model` on codes; it ends in evaluation mode, with averaged weights if there are any."
     identity = dict(model=model.config, data=check_data(data, model.config))
@@ -134,7 +140,7 @@ def train_transformer(
     device = torch.device(device or next(model.parameters()).device)
     work = _Work(model, data, settings, device)
     if world_size() > 1: torch.manual_seed(settings.seed+rank())  # each drops other tokens
-    loop = dict(title="transformer", images=settings.batch_size) | loop
+    loop = dict(title="transformer", images=settings.batch_size, **cost_of(model.config)) | loop
     if evaluate: loop["evaluate"] = partial(work.evaluate, evaluate)
     log = train_loop(work.step, work.batches, settings.steps, work.state, run, **loop)
     if work.ema: work.ema.copy_to(model)

@@ -150,16 +150,21 @@ def load(
     state:dict, # Name to the things to fill, the same names as were saved
 )->int: # Steps done so far; 0 if nothing has been saved yet
     "Fill `state` and the random generators from the newest checkpoint that is whole."
-    found = [(p, _entry(p)) for p in sorted(self.folder.glob("step-*")) if p.is_dir()]
-    found = from_rank_0(found)
-    finished = [e["step"] for _,e in found if e]
+    path, entry = self._newest()
+    return _fill(path, entry, state) if entry else 0
+
+@patch
+def _newest(self:Checkpoints):
+    "Folder and entry of the newest checkpoint that is whole; None and None without any."
+    paths = sorted(self.folder.glob("step-*"))
+    found = from_rank_0([(p, _entry(p)) for p in paths if p.is_dir()])
     for i,(path,e) in reversed([*enumerate(found)]):
-        if e and self._whole(path, e): return _fill(path, e, state)
+        if e and self._whole(path, e): return path, e
         what = "damaged" if e else "not complete"
         before = any(e for _,e in found[:i])
         then = "going on from the one before it" if before else "there is none before it"
-        if rank() == 0: warnings.warn(f"checkpoint {path} is {what}: {then}", stacklevel=2)
-    if not finished: return 0
+        if rank() == 0: warnings.warn(f"checkpoint {path} is {what}: {then}", stacklevel=3)
+    if not any(e for _,e in found): return None, None
     raise ValueError(f"no checkpoint in {self.folder} is whole: remove the folder to start again")
 
 @patch
@@ -189,6 +194,21 @@ def _fill(path, entry, state):
     if states := [tensors[k] for k in sorted(tensors) if k.startswith(random)]: _set_rng(states)
     return entry["step"]
 
+# %% ../../nbs/toolbox/checkpoints.ipynb #777479b2
+@patch
+def weights(
+    self:Checkpoints,
+)->dict[str,Tensor]: # By the model's own names
+    "The weights in the newest checkpoint that is whole, averaged if they were averaged."
+    path, entry = self._newest()
+    if not entry: raise ValueError(f"{self.folder} holds no checkpoint: train first")
+    table, names = load_json(path/"slices.json"), {}
+    for prefix in ("tokenizer.", "training.model.", "ema.params."):  # averages come last
+        names |= {k.removeprefix(prefix): k for k in table if k.startswith(prefix)}
+    tensors = {k: _disk().target(table[k]) for k in names.values()}
+    _disk().read_slices(tensors, path, table, alone=True)
+    return {k: tensors[name] for k,name in names.items()}
+
 # %% ../../nbs/toolbox/checkpoints.ipynb #c021
 class WeightEMA:
     "A running average of the parameters of a model."
@@ -202,11 +222,18 @@ class WeightEMA:
     @torch.no_grad()
     def update(self,
         model:nn.Module, # The one that is followed, after a step
+        skipped:Tensor|None=None, # `()`, 1 if that step was left out; a GPU need not say so
     )->None:
-        "Take in the weights of `model`, all in one kernel."
-        self.n += 1
-        share = 1-min(self.decay, (1+self.n)/(10+self.n))
-        torch._foreach_lerp_(list(self.params.values()), list(model.parameters()), share)
+        "Take in the weights of `model`, all in one kernel if no step can be skipped."
+        own, other = list(self.params.values()), list(model.parameters())
+        if skipped is None:
+            self.n += 1
+            share = 1-min(self.decay, (1+self.n)/(10+self.n))
+            return torch._foreach_lerp_(own, other, share)
+        self.n = self.n+1-skipped.double()
+        share = (1-skipped)*(1-((1+self.n)/(10+self.n)).clamp(max=self.decay))
+        shares = {p.dtype: share.to(p.dtype) for p in own}
+        torch._foreach_lerp_(own, other, [shares[p.dtype] for p in own])
 
     @torch.no_grad()
     def copy_to(self,
@@ -229,7 +256,7 @@ class WeightEMA:
 
     def state_dict(self)->dict:
         "What a checkpoint holds."
-        return dict(n=self.n, params=self.params)
+        return dict(n=int(self.n), params=self.params)
 
     def load_state_dict(self,
         state:dict, # From `state_dict`

@@ -6,13 +6,14 @@
 __all__ = ['pixel_loss', 'Perceptual', 'PatchDiscriminator', 'hinge_loss', 'adaptive_weight', 'average_gradients', 'Losses']
 
 # %% ../../nbs/toolbox/losses.ipynb #c002
-import warnings
+import math, warnings
 from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .accidents import step_if_finite
 from .files import autocast
 from .processes import sum_over_ranks, world_size
 from .tokenizer_settings import TokenizerConfig, TokenizerTraining
@@ -127,7 +128,8 @@ class Losses:
         self.settings = settings
         self.perceptual = Perceptual().to(device) if s.perceptual_weight else None
         self.disc = PatchDiscriminator(c).to(device) if s.adversarial_weight else None
-        if self.disc: self.optimizer = torch.optim.Adam(self.disc.parameters(), s.lr, s.betas)
+        if self.disc:
+            self.optimizer = torch.optim.Adam(self.disc.parameters(), s.lr, s.betas, fused=True)
 
     def terms(self,
         images:Tensor, # `(b, c, H, W)` in [-1, 1]
@@ -165,7 +167,8 @@ class Losses:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average_gradients(self.disc)
-        self.optimizer.step()
+        norm = nn.utils.clip_grad_norm_(self.disc.parameters(), math.inf)
+        step_if_finite(self.optimizer, norm)  # a bad batch must not reach its weights either
         return dict(discriminator=loss)
 
     def state_dict(self)->dict:

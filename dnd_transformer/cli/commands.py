@@ -447,7 +447,7 @@ def dnd_complete(
 # %% ../../nbs/cli/commands.ipynb #c042
 @command("source", "out")
 def dnd_convert(
-    source:str="", # Released model such as imagenet-xxl, released file, folder or safetensors file
+    source:str="", # Released model such as imagenet-xxl, file, folder, or run that has not ended
     out:str="", # Folder to make
     list:bool=False, # Print the released models: sizes, scores, sampling defaults and files
     kind:str="", # tokenizer or transformer, where a folder holds both

@@ -1,10 +1,12 @@
 """Five ways to predict a stack of codes: two_dimensions.py OUT [--runs FOLDER] [--part PART]
 
-PART is "structures" (default), "rates", "heads" or "cost". What is finished in FOLDER is not done
-again, and a training that was interrupted goes on; OUT gets all finished runs of all parts.
+PART is "structures" (default), "rates", "heads" or "cost". Several processes may run it at once:
+each takes a run that is neither finished nor in another's hands, and a training that was cut off
+goes on. OUT gets all finished runs of all parts.
 """
-import argparse, statistics, subprocess, time
+import argparse, fcntl, statistics, subprocess, time
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -163,9 +165,9 @@ VARIANTS = {"last, as DnD": (DnD, {}),
             "one output matrix": (DnD, dict(share_heads=True)),
             "feedback from its own table": (OwnTable, {}),
             "feedback for heads only": (HeadOnly, {})}
-WORDS, CONFIG = 64, replace(TRANSFORMERS["words"], dim=96)
-TRAINING = replace(TRANSFORMER_TRAININGS["words"], steps=450, batch_size=16, lr=2e-3)
-SEEDS, SAMPLES, TEMPERATURES = (0, 1, 2), 100, (1., .7, .4)
+WORDS, CONFIG = 48, replace(TRANSFORMERS["words"], dim=96)
+TRAINING = replace(TRANSFORMER_TRAININGS["words"], steps=300, batch_size=16, lr=2e-3)
+SEEDS, SAMPLES, TEMPERATURES = (0, 1, 2), 64, (1., .7, .4)
 
 
 def flops(cls, config=CONFIG):
@@ -269,6 +271,16 @@ def made():
     return dict(date=date.today().isoformat(), commit=commit, **machine("cpu"))
 
 
+@contextmanager
+def mine(place):
+    "Whether no other process works in this folder; a process that ends gives its folder back."
+    place.mkdir(parents=True, exist_ok=True)
+    with open(place/"lock", "w") as f:
+        try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError: yield False
+        else: yield True
+
+
 def collect(folder, out):
     "All finished runs, by name, in one file."
     found = defaultdict(list)
@@ -286,22 +298,21 @@ def main():
     ap.add_argument("--runs", default="runs/two_dimensions", help="what is done, and checkpoints")
     parts = ("structures", "rates", "heads", "cost")
     ap.add_argument("--part", default=parts[0], choices=parts)
-    ap.add_argument("--half", type=int, choices=(0, 1), help="only every second run")
     args = ap.parse_args()
     torch.set_num_threads(1)
     folder, data = Path(args.runs), Data()
     if args.part == "cost":
         save_json({k: cost(cls) for k,cls in STRUCTURES.items()}, folder/"cost.json")
         return collect(folder, args.out)
-    todo = plan(args.part)
     if not (folder/"words.json").is_file():
         save_json(data.judge(data.codes), folder/"words.json")
-    for name,cls,changes,training,seed in todo if args.half is None else todo[args.half::2]:
+    for name,cls,changes,training,seed in plan(args.part):
         place = folder/name/str(seed)
-        if (place/"result.json").is_file(): continue
-        temperatures = TEMPERATURES if args.part == "structures" else TEMPERATURES[:1]
-        result = one_run(data, place, cls, changes, training, seed, temperatures)
-        save_json(result, place/"result.json")
+        with mine(place) as free:
+            if not free or (place/"result.json").is_file(): continue
+            temperatures = TEMPERATURES if args.part == "structures" else TEMPERATURES[:1]
+            result = one_run(data, place, cls, changes, training, seed, temperatures)
+            save_json(result, place/"result.json")
         print(name, seed, f"{result['nats']:.1f}", result["cpu_seconds"], flush=True)
         collect(folder, args.out)
 

@@ -197,6 +197,21 @@ def unshown_numbers():
     return bad
 
 
+def stale_verdicts():
+    "Claims whose verdict in `results/claims/` is not the one that the tables of verdicts show."
+    bad = []
+    for page in (NBS/"index.ipynb", NBS/"claims"/"index.ipynb"):
+        code = [c for c in json.loads(page.read_text("utf-8"))["cells"] if c["cell_type"] == "code"]
+        data = [o.get("data", {}) for c in code for o in c["outputs"]]
+        rows = "".join("".join(d.get("text/markdown", "")) for d in data).splitlines()
+        for path in sorted((TOP/"results"/"claims").glob("*.json")):
+            for v in json.loads(path.read_text("utf-8")).get("verdicts", []):
+                ends = f"{v['ours']} | **{v['verdict']}** |"
+                if any(v["claim"] in r and r.endswith(ends) for r in rows): continue
+                bad.append(f"{name(page)} does not show what {path.name} says of {v['claim']!r}")
+    return bad and bad+["Run the page again; for index, `make readme` after it."]
+
+
 def long_lines(path, text):
     "Numbers of lines over the limit, the list of public names apart, which nbdev lays out."
     listed, bad = False, []
@@ -258,6 +273,7 @@ def folded():
 CHECKS = dict(stored=stored, orphans=orphans, imports_up=imports_up, first_cells=first_cells,
               mixed_imports=mixed_imports, dead_links=dead_links,
               silent_figures=silent_figures, unshown_numbers=unshown_numbers,
+              stale_verdicts=stale_verdicts,
               lint=lint, sidebar=sidebar, course_size=course_size, folded=folded)
 
 

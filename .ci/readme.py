@@ -71,6 +71,9 @@ def readme():
     ReadmeProcs()(nb)
     for c in nb.cells:
         if c.cell_type == "markdown": c.source = outside_code(relink, c.source)
+        for shown in (o.get("data", {}) for o in c.get("outputs", [])):
+            text = shown.get("text/markdown")
+            if text: shown["text/markdown"] = relink("".join(text))
     # nbdev_clean drops the language, which names the code blocks
     nb.metadata["language_info"] = {"name": "python"}
     exporter = MarkdownExporter()

@@ -11,7 +11,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from .codebook import code_usage
@@ -22,7 +21,7 @@ from .toolbox.checkpoints import WeightEMA
 from .toolbox.files import autocast
 from .toolbox.images import psnr, to_uint8
 from .toolbox.losses import Losses
-from .toolbox.processes import world_size
+from .toolbox.parallel import wrap
 from .toolbox.run_folder import describe, probe
 from .toolbox.tokenizer_settings import TOKENIZER_TRAININGS, TokenizerTraining
 from .toolbox.training_loop import RunLog, lr_at, set_lr, train_loop, training_run
@@ -55,8 +54,8 @@ def tokenizer_step(
 # %% ../nbs/course/05_tokenizer_training.ipynb #c029
 def _scheduled_step(net, state, settings, i, batch):
     s, optimizer = settings, state["optimizer"]
-    rate, kept = lr_at(i, s.steps, s.lr, s.warmup, s.final_lr), KeptBuffers(state["tokenizer"])
-    set_lr(optimizer, rate)
+    rate = set_lr(optimizer, lr_at(i, s.steps, s.lr, s.warmup, s.final_lr))
+    kept = KeptBuffers(state["tokenizer"])
     images = batch[0].to(next(net.parameters()).device, non_blocking=True)
     result = tokenizer_step(net, optimizer, state["losses"], images, i >= s.adversarial_start)
     kept.restore(result["skipped"])
@@ -75,9 +74,8 @@ def _kmeans(tok, images, rounds):
 
 def _prepare(tok, settings, device):
     device = torch.device(device or next(tok.parameters()).device)
-    s, gpu = settings, [device] if device.type == "cuda" else None
-    net = tok.to(device).train().activation_checkpointing(s.activation_checkpointing)
-    if world_size() > 1: net = DistributedDataParallel(tok, gpu, broadcast_buffers=False)
+    s, tok = settings, tok.to(device).train()
+    net = wrap(tok.activation_checkpointing(s.activation_checkpointing), (), device)
     optimizer = torch.optim.Adam(tok.parameters(), s.lr, s.betas, fused=True)
     state = dict(tokenizer=tok, optimizer=optimizer, losses=Losses(tok.config, s, device))
     if s.ema_decay: state["ema"] = WeightEMA(tok, s.ema_decay)

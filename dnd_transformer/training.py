@@ -18,11 +18,10 @@ from .toolbox.checkpoints import WeightEMA
 from .toolbox.files import autocast
 from .toolbox.parallel import AsForward, TrainState, clip_gradients
 from .toolbox.parallel import sync_gradients, tune_blocks, unsharded, wrap
-from .toolbox.processes import my_share, part_of, rank, sum_over_ranks, world_size
+from .toolbox.processes import my_share, rank, shared_mean, world_size
 from .toolbox.training_loop import RunLog, lr_at, set_lr, train_loop, training_run
 from .toolbox.transformer_settings import (
-    TRANSFORMER_TRAININGS as TRANSFORMER_TRAININGS, TransformerTraining, check_data)
-from .toolbox.watching import cost_of
+    TRANSFORMER_TRAININGS as TRANSFORMER_TRAININGS, TransformerTraining, check_data, cost_of)
 from .transformer import DnDTransformer
 
 # %% ../nbs/course/09_training.ipynb #c018
@@ -74,15 +73,12 @@ def validation_loss(
 )->float: # Nats per code
     "Mean cross-entropy on codes that were not trained on."
     was, device = model.training, next(model.parameters()).device
-    chosen, total = spread(len(data), limit), 0.
-    model.eval()
-    for b in chosen.split(batch_size*world_size()):
-        mine, count = part_of(b)
-        codes, labels = (x.to(device) for x in data[mine])
-        with autocast(device): total = total+model.loss(codes, _known(labels, model))*count
-    sum_over_ranks(total)
+    def _loss(indices):
+        codes, labels = (x.to(device) for x in data[indices])
+        with autocast(device): return model.eval().loss(codes, _known(labels, model))
+    result = shared_mean(_loss, spread(len(data), limit), batch_size)
     model.train(was)
-    return total.item()/len(chosen)
+    return result
 
 # %% ../nbs/course/09_training.ipynb #c031
 class _Work:
@@ -108,11 +104,9 @@ class _Work:
     def step(self, i, batch):
         "Step `i` of the run, at its learning rate."
         s = self.settings
-        rate = lr_at(i, s.steps, s.lr, s.warmup, s.final_lr)
-        set_lr(self.optimizer, rate)
+        rate = set_lr(self.optimizer, lr_at(i, s.steps, s.lr, s.warmup, s.final_lr))
         codes, labels = (x.to(self.device, non_blocking=True) for x in batch)
-        labels = _known(labels, self.model)
-        result = transformer_step(self.losses, self.optimizer, codes, labels, s)
+        result = transformer_step(self.losses, self.optimizer, codes, _known(labels, self.model), s)
         if self.ema: self.ema.update(self.model, result["skipped"])
         return dict(result, lr=rate)
 

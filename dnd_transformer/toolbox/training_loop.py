@@ -38,9 +38,10 @@ def lr_at(
 def set_lr(
     optimizer:torch.optim.Optimizer,
     lr:float, # For all parameter groups
-)->None:
+)->float: # The same, for the log
     "Give every group of `optimizer` the learning rate `lr`."
     for group in optimizer.param_groups: group["lr"] = lr
+    return lr
 
 # %% ../../nbs/toolbox/training_loop.ipynb #c008
 KIND = "a training run"

@@ -7,7 +7,7 @@ _HOME = {
     "load_transformer": "dnd_transformer.models.checkpoints",
     "load_pair": "dnd_transformer.models.pairs",
     "save_pair": "dnd_transformer.models.pairs",
-    "push_pair": "dnd_transformer.models.pairs",
+    "push_pair": "dnd_transformer.models.publishing",
     "generate": "dnd_transformer.sampling",
 }
 __all__ = [*_HOME]

@@ -12,22 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset, Subset
 
 from .tokenizer import Tokenizer
-from .toolbox.batches import clear_errors
+from .toolbox.batches import image_batches
 from .toolbox.run_folder import RunFolder, describe, fingerprint, probe
 from .toolbox.files import load_json
 from .toolbox.own_pictures import unreadable
 from .toolbox.shards import Shards, write_shards
 
-# %% ../nbs/course/06_codes.ipynb #c017
+# %% ../nbs/course/06_codes.ipynb #c018
 def code_dtype(codebook_size:int, # Codes lie in 0..codebook_size-1
 )->np.dtype: # Unsigned, of 1, 2 or 4 bytes
     "The smallest unsigned integer type that holds every code."
     return np.min_scalar_type(codebook_size-1)
 
-# %% ../nbs/course/06_codes.ipynb #c021
+# %% ../nbs/course/06_codes.ipynb #c022
 def store_plan(tok:Tokenizer, # Whose codes
     dataset:Dataset, # Items are `(image, label)`, the same whenever they are asked for
     shard_size:int|None=None, # Images per shard (default: a 64th of the set, 1024..50,000)
@@ -43,7 +43,7 @@ def store_plan(tok:Tokenizer, # Whose codes
         count=count, data=describe(dataset), images=probe(dataset),
         shard_size=shard_size or min(max(-(-count//64), 1024), 50_000))
 
-# %% ../nbs/course/06_codes.ipynb #c025
+# %% ../nbs/course/06_codes.ipynb #c026
 def _no_label(num_classes):
     "What stands in the place of the label of a picture that could not be read."
     return np.iinfo(np.int32).min if num_classes is None else num_classes
@@ -60,9 +60,10 @@ class CodeStore(Dataset):
         self.classes = record.get("classes") # Their names, or None
         self.shards = Shards(folder, i["count"], ("codes", "labels"))
         labels = self.shards.arrays["labels"]
-        self.there = np.flatnonzero(labels != _no_label(i["num_classes"])) # Readable pictures
+        lost = np.flatnonzero(labels == _no_label(i["num_classes"])) # Unreadable pictures
+        self.before_lost = lost-np.arange(len(lost)) # Readable ones before each of them
 
-    def __len__(self): return len(self.there)
+    def __len__(self): return self.identity["count"]-len(self.before_lost)
 
     def __getitem__(self, index, # An int, or a tensor of indices
     )->tuple[Tensor,Tensor]: # Codes `(..., h, w, depth)` in the stored type, and labels `(...)`
@@ -70,18 +71,17 @@ class CodeStore(Dataset):
         index = torch.as_tensor(index)
         outside = index[(index < 0) | (index >= len(self))]
         if len(outside): raise IndexError(f"index {outside[0].item()} is outside 0..{len(self)-1}")
-        rows = torch.from_numpy(self.there[index.flatten().numpy()])
-        codes, labels = map(torch.from_numpy, self.shards.rows(rows))
+        wanted = index.flatten().numpy()
+        rows = wanted+np.searchsorted(self.before_lost, wanted, side="right")
+        codes, labels = map(torch.from_numpy, self.shards.rows(torch.from_numpy(rows)))
         return codes.view(*index.shape, *codes.shape[1:]), labels.view(index.shape).long()
 
-# %% ../nbs/course/06_codes.ipynb #c027
+# %% ../nbs/course/06_codes.ipynb #c028
 def _encode(tok, dataset, num_classes, batch_size, workers, rows, done):
     device, dtype = next(tok.parameters()).device, code_dtype(tok.config.codebook_size)
-    loader = DataLoader(Subset(dataset, rows), batch_size, num_workers=workers,
-                        generator=torch.Generator(), pin_memory=device.type == "cuda")
     codes, labels = [], []
-    for images,y in clear_errors(loader):
-        codes.append(tok.encode(images.to(device, non_blocking=True)).cpu().numpy().astype(dtype))
+    for images,y in image_batches(Subset(dataset, rows), workers, device, batch_size=batch_size):
+        codes.append(tok.encode(images).cpu().numpy().astype(dtype))
         labels.append(y.numpy())
         done(len(y))
     codes, labels = np.concatenate(codes), np.concatenate(labels)
@@ -93,7 +93,7 @@ def _encode(tok, dataset, num_classes, batch_size, workers, rows, done):
     small = np.int32 if num_classes is None else code_dtype(num_classes+1)
     return dict(codes=codes, labels=labels.astype(small))
 
-# %% ../nbs/course/06_codes.ipynb #n928b37
+# %% ../nbs/course/06_codes.ipynb #c030
 def extract_codes(tok:Tokenizer, # In evaluation mode
     dataset:Dataset, # Items are `(image, label)`
     folder:str|Path, # Receives shards and `run.json`; the same for all processes
@@ -109,7 +109,7 @@ def extract_codes(tok:Tokenizer, # In evaluation mode
     write_shards(run, plan["count"], plan["shard_size"], make, "codes")
     return CodeStore(folder)
 
-# %% ../nbs/course/06_codes.ipynb #c033
+# %% ../nbs/course/06_codes.ipynb #c036
 def check_store(store:CodeStore, # To be trained on
     tok:Tokenizer|str, # The tokenizer that will draw the samples, or its fingerprint
 )->None:

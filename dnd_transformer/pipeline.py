@@ -84,7 +84,7 @@ class DnDPipeline:
 
     def push_to_hub(self,
         repository:str, # Such as "me/my-words"
-        **how, # `private` and `message`, as for `push_pair`
+        **how, # `run`, `scores`, `license`, `dry_run`, ..., as for `push_pair`
     )->str: # Its address
         "Upload to a repository of the Hub."
         from dnd_transformer import push_pair

@@ -1,14 +1,13 @@
 """Five ways to predict a stack of codes: two_dimensions.py OUT [--runs FOLDER] [--part PART]
 
-PART is "structures" (default), "rates", "heads" or "cost". Several processes may run it at once:
-each takes a run that is neither finished nor in another's hands, and a training that was cut off
-goes on. OUT gets all finished runs of all parts.
+PART is "structures" (default), "rates" or "heads", and "end" when these are done: it writes OUT.
+Several processes may work at once: each takes a run that is neither finished nor in another's
+hands. A training that was cut off goes on.
 """
-import argparse, fcntl, statistics, subprocess, time
+import argparse, fcntl, statistics, time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import date
 from pathlib import Path
 
 import torch
@@ -23,7 +22,8 @@ from dnd_transformer.models.checkpoints import load_tokenizer
 from dnd_transformer.ocr import word_share
 from dnd_transformer.pictures import WordImages
 from dnd_transformer.sampling import draw_code, image_uniforms
-from dnd_transformer.toolbox.files import count_params, load_json, machine, save_json, set_seed
+from dnd_transformer.toolbox.claims import save_claim, verdict
+from dnd_transformer.toolbox.files import count_params, load_json, save_json, set_seed
 from dnd_transformer.toolbox.images import to_uint8
 from dnd_transformer.toolbox.reading import RapidReader
 from dnd_transformer.toolbox.transformer_settings import TRANSFORMER_TRAININGS
@@ -178,7 +178,7 @@ def flops(cls, config=CONFIG):
 
 
 def plan(part):
-    "What to train: name, class, changed settings, training, seed; all of one seed first."
+    "What to train: name, class, changed settings, training, seed; the slowest last."
     if part == "heads":
         todo = [(k, *v, TRAINING) for k,v in VARIANTS.items() if v != (DnD, {})]
         return [(*t, seed) for seed in SEEDS for t in todo]
@@ -189,7 +189,8 @@ def plan(part):
         rates = [(f"lr x{x:g}/{k}", cls, {}, replace(t, lr=x*t.lr))
                  for x in (.5, 2) for k,cls,_,t in equal]
         return [(*t, SEEDS[0]) for t in rates]
-    return [(*t, seed) for seed in SEEDS for t in full+[e for e in equal if e not in full]]
+    todo = full+[e for e in equal if e not in full]
+    return sorted(((*t, seed) for seed in SEEDS for t in todo), key=lambda t: t[0] == "1D")
 
 
 def same_compute(cls):
@@ -264,13 +265,6 @@ def cost(cls, rounds=5):
                 flops=flops(cls), parameters=count_params(model))
 
 
-def made():
-    "Where and when, and by which code."
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], text=True, capture_output=True,
-                            cwd=Path(__file__).parent).stdout.strip()
-    return dict(date=date.today().isoformat(), commit=commit, **machine("cpu"))
-
-
 @contextmanager
 def mine(place):
     "Whether no other process works in this folder; a process that ends gives its folder back."
@@ -281,31 +275,81 @@ def mine(place):
         else: yield True
 
 
+RIVALS = ("parallel", "vertical", "1D", "1D, equal compute")
+BEYOND = ("depth transformer", "depth transformer, equal compute")
+
+
+def outcome(ours, theirs):
+    "The rule for one measure, higher is better: are the seeds apart?"
+    if min(ours) > max(theirs): return "better"
+    return "worse" if max(ours) < min(theirs) else "open"
+
+
+def compare(runs, rival, ours="DnD"):
+    "The rule for one rival: the outcomes of both measures, and who wins."
+    measures = dict(nats=lambda run: -run["nats"], share=lambda run: run["samples"]["1.0"]["share"])
+    found = {k: outcome(*([f(run) for run in runs[name]] for name in (ours, rival)))
+             for k,f in measures.items()}
+    signs = sum({"better": 1, "worse": -1, "open": 0}[o] for o in found.values())
+    return dict(found, winner=ours if signs > 0 else rival if signs < 0 else "open")
+
+
+def word(runs, rivals):
+    "The rule for a claim: DnD against all these rivals."
+    shares = [run["samples"]["1.0"]["share"] for name in ("DnD", *rivals) for run in runs[name]]
+    winners = [compare(runs, rival)["winner"] for rival in rivals]
+    won, lost = winners.count("DnD"), sum(w in rivals for w in winners)
+    if max(shares) < .1 or not won+lost: return "cannot be told at this scale"
+    if won == len(rivals): return "holds"
+    return "holds in part" if won else "does not hold"
+
+
+def shares(runs, names):
+    "How many samples at temperature 1 are read as words, in a sentence."
+    found = {k: [100*run["samples"]["1.0"]["share"] for run in runs[k]] for k in names}
+    each = (f"{k} {statistics.mean(v):.0f} % ({min(v):.0f} to {max(v):.0f})"
+            for k,v in found.items())
+    return f"Samples read as words, 3 seeds: {'; '.join(each)}."
+
+
+def judged(results):
+    "The verdicts, by the rule on the page."
+    runs = results["runs"]
+    return [
+        verdict("DnD is better than parallel heads, vertical heads and one long sequence.",
+                "Table 3: FID 2.58 against 6.32, 3.18 and 4.12.",
+                shares(runs, ("DnD", *RIVALS)), word(runs, RIVALS)),
+        verdict("DnD is better than a small transformer that goes through each stack.",
+                "The abstract sets it apart from the RQ-Transformer; there is no comparison.",
+                shares(runs, ("DnD", *BEYOND)), word(runs, BEYOND))]
+
+
 def collect(folder, out):
-    "All finished runs, by name, in one file."
+    "All finished runs by name, what they mean, and what they cost, in one file."
     found = defaultdict(list)
     for path in sorted(folder.rglob("result.json")):
         found[path.parent.parent.relative_to(folder).as_posix()].append(load_json(path))
-    costs = folder/"cost.json"
-    save_json(dict(made(), words=WORDS, config=asdict(CONFIG), training=asdict(TRAINING),
-                   sample_count=SAMPLES, cost=load_json(costs) if costs.is_file() else {},
-                   words_themselves=load_json(folder/"words.json"), runs=found), out)
+    results = dict(words=WORDS, config=asdict(CONFIG), training=asdict(TRAINING), samples=SAMPLES,
+                   words_themselves=load_json(folder/"words.json"),
+                   cost=load_json(folder/"cost.json"), runs=found)
+    cpu = sum(run["cpu_seconds"]["all"] for runs in found.values() for run in runs)
+    save_claim(out, "claims/two_dimensions.ipynb", judged(results), SEEDS, cpu, **results)
 
 
 def main():
+    parts = ("structures", "rates", "heads", "end")
     ap = argparse.ArgumentParser()
     ap.add_argument("out")
-    ap.add_argument("--runs", default="runs/two_dimensions", help="what is done, and checkpoints")
-    parts = ("structures", "rates", "heads", "cost")
+    ap.add_argument("--runs", default="runs/claims/two_dimensions", help="what is done so far")
     ap.add_argument("--part", default=parts[0], choices=parts)
     args = ap.parse_args()
     torch.set_num_threads(1)
-    folder, data = Path(args.runs), Data()
-    if args.part == "cost":
+    folder = Path(args.runs)
+    if args.part == "end":
         save_json({k: cost(cls) for k,cls in STRUCTURES.items()}, folder/"cost.json")
         return collect(folder, args.out)
-    if not (folder/"words.json").is_file():
-        save_json(data.judge(data.codes), folder/"words.json")
+    data = Data()
+    save_json(data.judge(data.codes), folder/"words.json")
     for name,cls,changes,training,seed in plan(args.part):
         place = folder/name/str(seed)
         with mine(place) as free:
@@ -314,7 +358,6 @@ def main():
             result = one_run(data, place, cls, changes, training, seed, temperatures)
             save_json(result, place/"result.json")
         print(name, seed, f"{result['nats']:.1f}", result["cpu_seconds"], flush=True)
-        collect(folder, args.out)
 
 
 if __name__ == "__main__": main()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NAMES', 'open_pictures', 'RunOptions', 'train_and_save', 'fitting_recipe', 'some_images', 'tokenizer_evaluation',
            'dnd_train_tokenizer', 'dnd_extract_codes', 'check_size', 'transformer_config', 'holds_codes', 'open_codes',
-           'transformer_evaluation', 'origin', 'dnd_train', 'training_memory']
+           'transformer_evaluation', 'origin', 'dnd_train']
 
 # %% ../../nbs/cli/training.ipynb #c002
 import os
@@ -262,7 +262,7 @@ def origin(
     out:str|Path, # Run folder
 )->dict: # More for the model's `config.json`
     "What drawing needs to know: tokenizer and where it was, classes, vocabulary, licence."
-    about = dict(tokenizer=store.identity["tokenizer"])
+    about = dict(tokenizer=store.identity["tokenizer"], data=store.identity["data"])
     if tokenizer:
         is_path = Path(tokenizer).exists()
         about["tokenizer_source"] = os.path.relpath(tokenizer, out) if is_path else tokenizer
@@ -297,13 +297,3 @@ def dnd_train(
         evaluate = transformer_evaluation(other, tok, Path(out), about.get("classes"))
         train_and_save(DnDTransformer(config), store, settings, Path(out), where, about, run,
                        evaluate=evaluate)
-
-# %% ../../nbs/cli/training.ipynb #c046
-def training_memory(
-    config:TransformerConfig, # Of the model
-    ema:bool=True, # With an average of the weights
-    slices:int=1, # Processes that FSDP divides the weights among
-)->float: # GiB per GPU, without activations
-    "Memory of weights, gradients, optimizer and average, by arithmetic."
-    with torch.device("meta"): n = count_params(DnDTransformer(config))
-    return n*(20 if ema else 16)/slices/2**30

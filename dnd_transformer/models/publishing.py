@@ -26,7 +26,8 @@ def _data(info):
     "What a model was trained on."
     words = info.get("vocabulary")
     if words and "data" not in info: return f"pictures of {len(words)} words"
-    return re.split(r"[/\\]", str(info.get("data", "not recorded")).rstrip("/\\"))[-1]
+    data = str(info.get("data", "not recorded"))
+    return data if data.startswith("hf:") else re.split(r"[/\\]", data.rstrip("/\\"))[-1]
 
 def _codes(c): return f"{c.grid[0]}x{c.grid[1]}x{c.depth}"
 
@@ -40,8 +41,9 @@ def _facts(net):
     found = {"parameters": f"{count_params(net):,}", "pictures": size,
              "codes (rows x columns x depth)": _codes(c),
              "entries of the codebook": c.codebook_size, "classes": classes,
-             "trained on": _data(info), "made on": made.get("date"),
-             "made with": made.get("device"), "PyTorch": made.get("torch"), "taken from": source}
+             "trained on": _data(info), "licence of the data": info.get("licence"),
+             "made on": made.get("date"), "made with": made.get("device"),
+             "PyTorch": made.get("torch"), "taken from": source}
     return {k: v for k,v in found.items() if v is not None}
 
 def fact_rows(

@@ -58,6 +58,7 @@ TOKENIZERS = {
     "words": replace(_small, resolution=(16, 72)),
     "phrases": replace(_small, resolution=(16, 144), codebook_size=128, depth=2),
     "digits": replace(_small, resolution=(16, 16), multipliers=(1,), codebook_size=64, depth=2),
+    "pictures": replace(_small, resolution=(32, 32), image_channels=3, multipliers=(1,)),
     "imagenet-16x16x2": TokenizerConfig(),
     "imagenet-16x16x4": TokenizerConfig(depth=4),
     "imagenet-32x32x2": TokenizerConfig(resolution=(512, 512)),
@@ -112,5 +113,6 @@ TOKENIZER_TRAININGS = {
     "words": replace(_drawings, steps=600, batch_size=64),
     "phrases": replace(_drawings, steps=1000, batch_size=32),
     "digits": replace(_drawings, steps=500, batch_size=64),
+    "pictures": replace(_drawings, steps=7000, batch_size=4),
     "released": TokenizerTraining(),
 }

@@ -76,6 +76,8 @@ TRANSFORMERS = {
     "phrases": replace(_small, codebook_size=128, grid=(2, 18), depth=2, head_layers=None),
     "digits": replace(_small, dim=128, n_layer=4, codebook_size=64, grid=(4, 4), depth=2,
                       head_layers=None, num_classes=10, class_dropout=.1),
+    "pictures": replace(_small, dim=128, grid=(8, 8), head_layers=None, num_classes=10,
+                        class_dropout=.1),
     "imagenet-xxl": TransformerConfig(**SIZES["XXL"], head_layers=(39, 47)),
     "imagenet-xxxl": TransformerConfig(**SIZES["XXXL"], head_layers=(39, 47)),
     "text-xxl": TransformerConfig(**SIZES["XXL"], codebook_size=4096, grid=(24, 24), depth=1,
@@ -110,6 +112,7 @@ TRANSFORMER_TRAININGS = {
     "words": replace(_short, steps=1200, lr=1e-3, warmup=30),
     "phrases": replace(_short, steps=2500, lr=2e-3, warmup=50),
     "digits": replace(_short, steps=5500, lr=2e-3, warmup=50),
+    "pictures": replace(_short, steps=1500, batch_size=16, lr=2e-3, warmup=50),
 }
 
 # %% ../../nbs/toolbox/transformer_settings.ipynb #15fd0fed

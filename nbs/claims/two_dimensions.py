@@ -165,6 +165,7 @@ VARIANTS = {"last, as DnD": (DnD, {}),
             "one output matrix": (DnD, dict(share_heads=True)),
             "feedback from its own table": (OwnTable, {}),
             "feedback for heads only": (HeadOnly, {})}
+LAST = {"1D": 1, "depth transformer, equal compute": 2}
 WORDS, CONFIG = 48, replace(TRANSFORMERS["words"], dim=96)
 TRAINING = replace(TRANSFORMER_TRAININGS["words"], steps=300, batch_size=16, lr=2e-3)
 SEEDS, SAMPLES, TEMPERATURES = (0, 1, 2), 64, (1., .7, .4)
@@ -190,7 +191,7 @@ def plan(part):
                  for x in (.5, 2) for k,cls,_,t in equal]
         return [(*t, SEEDS[0]) for t in rates]
     todo = full+[e for e in equal if e not in full]
-    return sorted(((*t, seed) for seed in SEEDS for t in todo), key=lambda t: t[0] == "1D")
+    return sorted(((*t, seed) for seed in SEEDS for t in todo), key=lambda t: LAST.get(t[0], 0))
 
 
 def same_compute(cls):
@@ -232,13 +233,22 @@ def nats(model, codes):
     return (losses*model.config.n_positions).tolist()
 
 
+@contextmanager
+def clock(path):
+    "Add the processor's seconds to those of earlier, interrupted attempts."
+    before, start = load_json(path) if path.is_file() else 0., time.process_time()
+    try: yield
+    finally: save_json(before+time.process_time()-start, path)
+
+
 def one_run(data, folder, cls, changes, settings, seed, temperatures):
     "Train and judge one model; a training that was cut off goes on."
     set_seed(seed)
-    model, start = cls(replace(CONFIG, **changes)), time.process_time()
+    model = cls(replace(CONFIG, **changes))
     pairs, settings = data.pairs, replace(settings, seed=seed)
-    train_transformer(model, pairs, settings, folder/"training", resume=True, keep=1)
-    trained, by_depth = time.process_time()-start, nats(model, data.codes)
+    with clock(folder/"cpu.json"):
+        train_transformer(model, pairs, settings, folder/"training", resume=True, keep=1)
+    start, by_depth = time.process_time(), nats(model, data.codes)
     uniforms = image_uniforms(seed, range(SAMPLES), CONFIG)
     drawn = {str(t): draw(model, uniforms, t) for t in temperatures}
     samples = {t: data.judge(codes) for t,codes in drawn.items()}
@@ -246,7 +256,8 @@ def one_run(data, folder, cls, changes, settings, seed, temperatures):
     return dict(seed=seed, steps=settings.steps, lr=settings.lr, parameters=count_params(model),
                 flops=flops(cls, model.config), nats=sum(by_depth), nats_by_depth=by_depth,
                 nats_other_words=sum(nats(model, data.others)), samples=samples, drawn=shown,
-                cpu_seconds=dict(training=trained, all=time.process_time()-start))
+                cpu_seconds=dict(training=load_json(folder/"cpu.json"),
+                                 judging=time.process_time()-start))
 
 
 def cost(cls, rounds=5):
@@ -332,7 +343,7 @@ def collect(folder, out):
     results = dict(words=WORDS, config=asdict(CONFIG), training=asdict(TRAINING), samples=SAMPLES,
                    words_themselves=load_json(folder/"words.json"),
                    cost=load_json(folder/"cost.json"), runs=found)
-    cpu = sum(run["cpu_seconds"]["all"] for runs in found.values() for run in runs)
+    cpu = sum(sum(run["cpu_seconds"].values()) for runs in found.values() for run in runs)
     save_claim(out, "claims/two_dimensions.ipynb", judged(results), SEEDS, cpu, **results)
 
 

@@ -94,6 +94,8 @@ def kill(folder, kind, n, moment):
     def alive(): return all(p.poll() is None for p in life)
     if saving or moment.random() < .8:  # otherwise while it starts
         while alive() and not began.exists(): time.sleep(.02)
+        if moment.random() < .5:  # else a slow machine would never get ahead
+            while alive() and steps_saved(folder) <= before: time.sleep(.02)
         time.sleep(moment.uniform(0, 2*PAUSE))
         while saving and alive() and not in_the_middle(folder): time.sleep(.002)
         time.sleep(moment.uniform(0, .1) if saving else 0)

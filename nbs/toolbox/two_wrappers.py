@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.debug import CommDebugMode
 
 from dnd_transformer.toolbox.checkpoints import Checkpoints, WeightEMA
 from dnd_transformer.toolbox.parallel import AsForward, TrainState, clip_gradients, sync_gradients
@@ -59,6 +60,12 @@ def in_slices(way, trainer):
         assert way == "ddp" or p.to_local().numel() <= -(-p.shape[0]//2)*p[:1].numel()
 
 
+def messages(trainer, batch):
+    "How often gradients of a group of weights travel in a step of two parts."
+    with CommDebugMode() as seen: trainer.step(batch)
+    return sum(n for op,n in seen.get_comm_counts().items() if "reduce_scatter" in str(op))
+
+
 def check_stream(device):
     "What leaves a block, whose weights come in bfloat16, is added to a stream in float32."
     class Stream(nn.Module):
@@ -94,8 +101,9 @@ def main(folder):
             Checkpoints(folder/"copies").load(other.state)
             for b in batches[3:]: other.step(b)
             apart[f"copies, then {way}"] = (other.weights()-one.weights()).abs().max().item()
-        kinds = check_stream(device)
+        kinds, sent = check_stream(device), messages(Trainer(device, **WAYS["fsdp"]), batches[0])
         if rank() > 0: return
+        assert sent == 2, f"{sent} messages for two groups of weights, the block and the rest"
         assert max(apart.values()) < 1e-9 and kinds[0] == kinds[2] == "torch.float32", apart
         print(*(f"{k}: {v:.0e}" for k,v in apart.items()), f"stream {kinds}", sep="\n")
 

@@ -1,6 +1,6 @@
 """Five ways to predict a stack of codes: two_dimensions.py OUT [--runs FOLDER] [--part PART]
 
-PART is "structures" (default), "rates" or "heads", and "end" when these are done: it writes OUT.
+PART is "structures" (default) or "heads", and "end" when both are done: it writes OUT.
 Several processes may work at once: each takes a run that is neither finished nor in another's
 hands. A training that was cut off goes on.
 """
@@ -186,19 +186,13 @@ def plan(part):
     full = [(k, cls, {}, TRAINING) for k,cls in STRUCTURES.items()]
     equal = [(f"{k}, equal compute" if same_compute(cls) != TRAINING else k, cls, {},
               same_compute(cls)) for k,cls in STRUCTURES.items()]
-    if part == "rates":  # would a structure do better at another rate?
-        rates = [(f"lr x{x:g}/{k}", cls, {}, replace(t, lr=x*t.lr))
-                 for x in (.5, 2) for k,cls,_,t in equal]
-        return [(*t, SEEDS[0]) for t in rates]
     todo = full+[e for e in equal if e not in full]
     return sorted(((*t, seed) for seed in SEEDS for t in todo), key=lambda t: LAST.get(t[0], 0))
 
 
 def same_compute(cls):
-    "As many operations as DnD spends, in fewer steps."
-    share = flops(DnD)/flops(cls)
-    steps, warmup = (round(share*n) for n in (TRAINING.steps, TRAINING.warmup))
-    return replace(TRAINING, steps=steps, warmup=warmup)
+    "As many operations as DnD spends: as many steps, with a smaller batch."
+    return replace(TRAINING, batch_size=round(flops(DnD)/flops(cls)*TRAINING.batch_size))
 
 
 class Data:
@@ -348,7 +342,7 @@ def collect(folder, out):
 
 
 def main():
-    parts = ("structures", "rates", "heads", "end")
+    parts = ("structures", "heads", "end")
     ap = argparse.ArgumentParser()
     ap.add_argument("out")
     ap.add_argument("--runs", default="runs/claims/two_dimensions", help="what is done so far")

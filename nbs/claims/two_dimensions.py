@@ -183,10 +183,9 @@ def plan(part):
     if part == "heads":
         todo = [(k, *v, TRAINING) for k,v in VARIANTS.items() if v != (DnD, {})]
         return [(*t, seed) for seed in SEEDS for t in todo]
-    full = [(k, cls, {}, TRAINING) for k,cls in STRUCTURES.items()]
-    equal = [(f"{k}, equal compute" if same_compute(cls) != TRAINING else k, cls, {},
-              same_compute(cls)) for k,cls in STRUCTURES.items()]
-    todo = full+[e for e in equal if e not in full]
+    todo = [(k, cls, {}, TRAINING) for k,cls in STRUCTURES.items()]
+    for k in ("depth transformer", "1D"):
+        todo.append((f"{k}, equal compute", STRUCTURES[k], {}, same_compute(STRUCTURES[k])))
     return sorted(((*t, seed) for seed in SEEDS for t in todo), key=lambda t: LAST.get(t[0], 0))
 
 
@@ -247,8 +246,8 @@ def one_run(data, folder, cls, changes, settings, seed, temperatures):
     drawn = {str(t): draw(model, uniforms, t) for t in temperatures}
     samples = {t: data.judge(codes) for t,codes in drawn.items()}
     shown = [bytes(codes.flatten().tolist()).hex() for codes in drawn["1.0"][:8]]
-    return dict(seed=seed, steps=settings.steps, lr=settings.lr, parameters=count_params(model),
-                flops=flops(cls, model.config), nats=sum(by_depth), nats_by_depth=by_depth,
+    return dict(seed=seed, steps=settings.steps, batch_size=settings.batch_size,
+                parameters=count_params(model), flops=flops(cls, model.config), nats=sum(by_depth), nats_by_depth=by_depth,
                 nats_other_words=sum(nats(model, data.others)), samples=samples, drawn=shown,
                 cpu_seconds=dict(training=load_json(folder/"cpu.json"),
                                  judging=time.process_time()-start))

@@ -247,7 +247,8 @@ def one_run(data, folder, cls, changes, settings, seed, temperatures):
     samples = {t: data.judge(codes) for t,codes in drawn.items()}
     shown = [bytes(codes.flatten().tolist()).hex() for codes in drawn["1.0"][:8]]
     return dict(seed=seed, steps=settings.steps, batch_size=settings.batch_size,
-                parameters=count_params(model), flops=flops(cls, model.config), nats=sum(by_depth), nats_by_depth=by_depth,
+                parameters=count_params(model), flops=flops(cls, model.config),
+                nats=sum(by_depth), nats_by_depth=by_depth,
                 nats_other_words=sum(nats(model, data.others)), samples=samples, drawn=shown,
                 cpu_seconds=dict(training=load_json(folder/"cpu.json"),
                                  judging=time.process_time()-start))

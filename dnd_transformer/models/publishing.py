@@ -225,6 +225,20 @@ def _copy_reconstructions(run, path):
     if found: path.write_bytes(found.read_bytes())
     return bool(found)
 
+def _pictures(pipe, folder, logs, run, samples):
+    "Write a card's pictures; their captions by file, and the call that draws the samples again."
+    pictures, how = {}, {}
+    if pipe.transformer is not None and samples:
+        how = dict(call=_draw(pipe, samples, folder/"samples.png"))
+        pictures["samples.png"] = f"{samples} samples"
+    if logs:
+        draw_curves(logs, folder/"curves.png")
+        pictures["curves.png"] = f"Curves of the training: {', '.join(logs)}"
+    if _copy_reconstructions(run, folder/"reconstructions.png"):
+        pictures["reconstructions.png"] = "Pictures, and what their codes keep of them"
+    return pictures, how
+
+# %% ../../nbs/models/publishing.ipynb #c0271
 def write_upload(
     tok:Tokenizer, # As loaded or trained
     model:DnDTransformer|None, # None: there is only the tokenizer
@@ -239,15 +253,8 @@ def write_upload(
     "Write exactly what an upload would send."
     folder, logs, rows = Path(folder), run_logs(run), score_rows(scores)
     save_pair(tok, model, folder, sampling)
-    pictures, how = {}, {}
-    if model is not None and samples:
-        how = dict(call=_draw(DnDPipeline(tok, model, sampling), samples, folder/"samples.png"))
-        pictures["samples.png"] = f"{samples} samples"
-    if logs:
-        draw_curves(logs, folder/"curves.png")
-        pictures["curves.png"] = f"Curves of the training: {', '.join(logs)}"
-    if _copy_reconstructions(run, folder/"reconstructions.png"):
-        pictures["reconstructions.png"] = "Pictures, and what their codes keep of them"
+    pipe = DnDPipeline(tok, model, sampling)
+    pictures, how = _pictures(pipe, folder, logs, run, samples)
     models = [net for net in (tok, model) if net is not None]
     card = model_card(name, models, pictures, rows, license, **how)
     with atomic_path(folder/"README.md") as part: part.write_text(card, encoding="utf-8")

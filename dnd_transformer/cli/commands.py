@@ -124,7 +124,7 @@ RANGES = {
     (0, 1000): "cfg_scale",
 }
 RANGES = {name: bounds for bounds,names in RANGES.items() for name in names.split()}
-CHOICES = dict(augment=("none", "flip", "ten-crop"), labels=("balanced", "random"),
+CHOICES = dict(augment=("none", "flip", "shift", "ten-crop"), labels=("balanced", "random"),
                pixel_loss=("mse", "l1"), parallel=("ddp", "fsdp"),
                guidance=("constant", "linear", "cosine", "interval"),
                kind=("tokenizer", "transformer"))

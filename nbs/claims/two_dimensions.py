@@ -1,8 +1,7 @@
-"""Five ways to predict a stack of codes: two_dimensions.py OUT [--runs FOLDER] [--part PART]
+"""Five ways to predict a stack of codes: two_dimensions.py OUT [--runs FOLDER] [--end]
 
-PART is "structures" (default) or "heads", and "end" when both are done: it writes OUT.
 Several processes may work at once: each takes a run that is neither finished nor in another's
-hands. A training that was cut off goes on.
+hands, and a training that was cut off goes on. With --end, when all is done, OUT is written.
 """
 import argparse, fcntl, statistics, time
 from collections import defaultdict
@@ -133,59 +132,24 @@ def draw(model, uniforms, temperature=1.):
 
 STRUCTURES = {"parallel": Parallel, "vertical": Vertical, "DnD": DnD,
               "depth transformer": DepthTransformer, "1D": Flat}
-
-
-class HeadOnly(Structure):
-    "Feedback that only the later heads of the stack see: the stream goes on without it."
-    def climb(self, h, rope, caches=None):
-        known = torch.zeros_like(h)
-        for blocks in self.segments:
-            h = self.through(blocks, h, rope, caches)
-            told = yield h+known
-            known = known+self.tok_embeddings(told)
-
-
-class OwnTable(Structure):
-    "Feedback with vectors of its own, instead of those that enter at the bottom."
-    def __init__(self, config):
-        super().__init__(config)
-        self.back = nn.Embedding(config.codebook_size, config.dim)
-        nn.init.normal_(self.back.weight, std=config.embed_std)
-
-    def climb(self, h, rope, caches=None):
-        for blocks in self.segments:
-            h = self.through(blocks, h, rope, caches)
-            told = yield h
-            h = h+self.back(told)
-
-
-VARIANTS = {"last, as DnD": (DnD, {}),
-            "spread": (DnD, dict(head_layers=(1, 2, 4, 5))),
-            "early": (DnD, dict(head_layers=(0, 1, 2, 5))),
-            "one output matrix": (DnD, dict(share_heads=True)),
-            "feedback from its own table": (OwnTable, {}),
-            "feedback for heads only": (HeadOnly, {})}
 LAST = {"1D": 1, "depth transformer, equal compute": 2}
 WORDS, CONFIG = 48, replace(TRANSFORMERS["words"], dim=96)
 TRAINING = replace(TRANSFORMER_TRAININGS["words"], steps=300, batch_size=16, lr=2e-3)
 SEEDS, SAMPLES, TEMPERATURES = (0, 1, 2), 64, (1., .7, .4)
 
 
-def flops(cls, config=CONFIG):
+def flops(cls):
     "Multiplications and additions of one training image, forwards."
-    codes, label = torch.zeros(1, *config.grid, config.depth).long(), torch.zeros(1).long()
-    with FlopCounterMode(display=False) as counter, torch.no_grad(): cls(config)(codes, label)
+    codes, label = torch.zeros(1, *CONFIG.grid, CONFIG.depth).long(), torch.zeros(1).long()
+    with FlopCounterMode(display=False) as counter, torch.no_grad(): cls(CONFIG)(codes, label)
     return counter.get_total_flops()
 
 
-def plan(part):
-    "What to train: name, class, changed settings, training, seed; the slowest last."
-    if part == "heads":
-        todo = [(k, *v, TRAINING) for k,v in VARIANTS.items() if v != (DnD, {})]
-        return [(*t, seed) for seed in SEEDS for t in todo]
-    todo = [(k, cls, {}, TRAINING) for k,cls in STRUCTURES.items()]
+def plan():
+    "What to train: name, class, training, seed; the slowest last."
+    todo = [(k, cls, TRAINING) for k,cls in STRUCTURES.items()]
     for k in ("depth transformer", "1D"):
-        todo.append((f"{k}, equal compute", STRUCTURES[k], {}, same_compute(STRUCTURES[k])))
+        todo.append((f"{k}, equal compute", STRUCTURES[k], same_compute(STRUCTURES[k])))
     return sorted(((*t, seed) for seed in SEEDS for t in todo), key=lambda t: LAST.get(t[0], 0))
 
 
@@ -234,20 +198,19 @@ def clock(path):
     finally: save_json(before+time.process_time()-start, path)
 
 
-def one_run(data, folder, cls, changes, settings, seed, temperatures):
+def one_run(data, folder, cls, settings, seed):
     "Train and judge one model; a training that was cut off goes on."
     set_seed(seed)
-    model = cls(replace(CONFIG, **changes))
-    pairs, settings = data.pairs, replace(settings, seed=seed)
+    model, settings, place = cls(CONFIG), replace(settings, seed=seed), folder/"training"
     with clock(folder/"cpu.json"):
-        train_transformer(model, pairs, settings, folder/"training", resume=True, keep=1)
+        train_transformer(model, data.pairs, settings, place, resume=True, keep=1)
     start, by_depth = time.process_time(), nats(model, data.codes)
     uniforms = image_uniforms(seed, range(SAMPLES), CONFIG)
-    drawn = {str(t): draw(model, uniforms, t) for t in temperatures}
+    drawn = {str(t): draw(model, uniforms, t) for t in TEMPERATURES}
     samples = {t: data.judge(codes) for t,codes in drawn.items()}
     shown = [bytes(codes.flatten().tolist()).hex() for codes in drawn["1.0"][:8]]
     return dict(seed=seed, steps=settings.steps, batch_size=settings.batch_size,
-                parameters=count_params(model), flops=flops(cls, model.config),
+                parameters=count_params(model), flops=flops(cls),
                 nats=sum(by_depth), nats_by_depth=by_depth,
                 nats_other_words=sum(nats(model, data.others)), samples=samples, drawn=shown,
                 cpu_seconds=dict(training=load_json(folder/"cpu.json"),
@@ -266,8 +229,7 @@ def cost(cls, rounds=5):
     _seconds(1)
     blocks = len(calls)
     median = {str(n): statistics.median(_seconds(n) for _ in range(rounds)) for n in (1, 64)}
-    return dict(blocks=blocks, heads=CONFIG.depth*CONFIG.n_positions, seconds=median,
-                flops=flops(cls), parameters=count_params(model))
+    return dict(blocks=blocks, seconds=median)
 
 
 @contextmanager
@@ -342,25 +304,23 @@ def collect(folder, out):
 
 
 def main():
-    parts = ("structures", "heads", "end")
     ap = argparse.ArgumentParser()
     ap.add_argument("out")
     ap.add_argument("--runs", default="runs/claims/two_dimensions", help="what is done so far")
-    ap.add_argument("--part", default=parts[0], choices=parts)
+    ap.add_argument("--end", action="store_true", help="all runs are done: write OUT")
     args = ap.parse_args()
     torch.set_num_threads(1)
     folder = Path(args.runs)
-    if args.part == "end":
+    if args.end:
         save_json({k: cost(cls) for k,cls in STRUCTURES.items()}, folder/"cost.json")
         return collect(folder, args.out)
     data = Data()
     save_json(data.judge(data.codes), folder/"words.json")
-    for name,cls,changes,training,seed in plan(args.part):
+    for name,cls,training,seed in plan():
         place = folder/name/str(seed)
         with mine(place) as free:
             if not free or (place/"result.json").is_file(): continue
-            temperatures = TEMPERATURES if args.part == "structures" else TEMPERATURES[:1]
-            result = one_run(data, place, cls, changes, training, seed, temperatures)
+            result = one_run(data, place, cls, training, seed)
             save_json(result, place/"result.json")
         print(name, seed, f"{result['nats']:.1f}", result["cpu_seconds"], flush=True)
 

@@ -21,6 +21,7 @@ import yaml
 from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..tokenizer import Tokenizer, TokenizerConfig
 from ..transformer import DnDTransformer, TransformerConfig
@@ -444,11 +445,19 @@ def released_config(
                           hparams=hparams, ddconfig=ddconfig))
 
 # %% ../../nbs/models/released.ipynb #c065
+class _Described(TorchFunctionMode):
+    "Within it weights have names and shapes, and no numbers."
+    made = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn}
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init": return [*args, *kwargs.values()][0]
+        return func(*args, **{**kwargs, "device": "meta"} if func in self.made else kwargs)
+
 def empty_model(
     config:TokenizerConfig|TransformerConfig, # What to build
-)->nn.Module: # On the meta device
+)->nn.Module: # Weights and codebooks are on the meta device
     "A model without memory: it has names and shapes."
-    with torch.device("meta"):
+    with _Described():
         return (Tokenizer if isinstance(config, TokenizerConfig) else DnDTransformer)(config)
 
 def check_fit(

@@ -217,19 +217,26 @@ def one_run(data, folder, cls, settings, seed):
                                  judging=time.process_time()-start))
 
 
-def cost(cls, rounds=5):
-    "Blocks one after the other and seconds of the processor per image, alone and of 64 at once."
-    set_seed(0)
-    model, calls = cls(CONFIG).eval(), []
-    for block in model.layers: block.register_forward_hook(lambda *_: calls.append(1))
-    def _seconds(n):
-        start = time.process_time()
-        draw(model, torch.rand(n, CONFIG.n_positions, CONFIG.depth))
-        return (time.process_time()-start)/n
-    _seconds(1)
-    blocks = len(calls)
-    median = {str(n): statistics.median(_seconds(n) for _ in range(rounds)) for n in (1, 64)}
-    return dict(blocks=blocks, seconds=median)
+def seconds(model, n):
+    "Of the processor, for each of `n` images that are drawn at once."
+    start = time.process_time()
+    draw(model, torch.rand(n, CONFIG.n_positions, CONFIG.depth))
+    return (time.process_time()-start)/n
+
+
+def costs(rounds=5):
+    "What an image costs; all structures draw in turn, so that a busy machine slows all of them."
+    models, blocks = {k: cls(CONFIG).eval() for k,cls in STRUCTURES.items()}, defaultdict(list)
+    times = {k: {"1": [], "64": []} for k in models}
+    for k,model in models.items():
+        hooks = [b.register_forward_hook(lambda *_, k=k: blocks[k].append(1)) for b in model.layers]
+        seconds(model, 1)  # warms up, and counts the blocks that run one after the other
+        for hook in hooks: hook.remove()
+    for _ in range(rounds):
+        for k,model in models.items():
+            for n in times[k]: times[k][n].append(seconds(model, int(n)))
+    return {k: dict(blocks=len(blocks[k]), seconds={n: statistics.median(v) for n,v in t.items()})
+            for k,t in times.items()}
 
 
 @contextmanager
@@ -312,7 +319,7 @@ def main():
     torch.set_num_threads(1)
     folder = Path(args.runs)
     if args.end:
-        save_json({k: cost(cls) for k,cls in STRUCTURES.items()}, folder/"cost.json")
+        save_json(costs(), folder/"cost.json")
         return collect(folder, args.out)
     data = Data()
     save_json(data.judge(data.codes), folder/"words.json")

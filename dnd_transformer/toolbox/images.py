@@ -43,11 +43,16 @@ def image_grid(
     pad:int=2, # Grey pixels between images
 )->Image.Image:
     "One picture with all `images`, row by row."
-    from torchvision.utils import make_grid  # a second that commands without pictures save
     if not len(images): raise ValueError("there is nothing to show: pass at least one image")
-    grid = make_grid(to_uint8(images.detach().cpu()), nrow=ncol, padding=pad, pad_value=128)
-    grid = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    return Image.fromarray(rearrange(grid, "c h w -> h w c").numpy())
+    grid = to_uint8(images.detach().cpu())
+    grid = grid.expand(-1, 3, -1, -1) if grid.shape[1] == 1 else grid
+    if len(grid) == 1: pad = 0  # nothing to keep apart
+    ncol = min(ncol, len(grid))
+    edges = pad, 0, pad, 0, 0, 0, 0, -len(grid)%ncol  # left, top, and tiles that are missing
+    grid = rearrange(F.pad(grid, edges, value=128), "(r n) c h w -> (r h) (n w) c", n=ncol)
+    grid = F.pad(grid, (0, 0, 0, pad, 0, pad), value=128)
+    grid = grid.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    return Image.fromarray(grid.numpy())
 
 # %% ../../nbs/toolbox/images.ipynb #c012
 def show_images(

@@ -162,7 +162,6 @@ class View(Dataset):
         dataset:Dataset, # Items are `(image, label)`
     ):
         self.dataset,self.classes = dataset,dataset.classes
-        self.licence = getattr(dataset, "licence", "")
         self._last = (None, None)
 
     def __len__(self): return len(self.dataset)*self.versions
@@ -172,6 +171,11 @@ class View(Dataset):
         if self._last[0] != k: self._last = (k, self.dataset[k])
         image, label = self._last[1]
         return self.version(image, v).clone(), label
+
+    @property
+    def licence(self)->str:
+        "Under which the pictures are shown; "" if nothing is known."
+        return getattr(self.dataset, "licence", "")
 
     def stands_in(self, i):
         "Whether item `i` is of another picture than the one of that number."

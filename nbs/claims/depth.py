@@ -37,7 +37,8 @@ SETTINGS = {"depth 1": dict(depth=1), "depth 2": dict(depth=2), "depth 4": dict(
             "depth 8": dict(depth=8), "4096 entries": dict(codebook_size=4096),
             "finer grid": dict(patch=.5)}
 STACKS = ("depth 1", "depth 2", "depth 4", "depth 8")
-SEEDS, READ, SHOWN = (0, 1, 2), 32, 6  # Held-out words that are read; held-out pictures that are kept
+SEEDS = (0, 1, 2)
+READ, SHOWN = 32, 6  # Held-out words that are read; held-out pictures that are kept
 
 
 @cache

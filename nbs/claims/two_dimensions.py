@@ -269,7 +269,8 @@ def compare(runs, rival, ours="DnD"):
 
 
 def word(runs, rivals):
-    "The rule for a claim: DnD against all these rivals."
+    "The rule for a claim: DnD against all these rivals that have been run."
+    rivals = [k for k in rivals if k in runs]
     shares = [run["samples"]["1.0"]["share"] for name in ("DnD", *rivals) for run in runs[name]]
     winners = [compare(runs, rival)["winner"] for rival in rivals]
     won, lost = winners.count("DnD"), sum(w in rivals for w in winners)
@@ -280,7 +281,7 @@ def word(runs, rivals):
 
 def shares(runs, names):
     "How many samples at temperature 1 are read as words, in a sentence."
-    found = {k: [100*run["samples"]["1.0"]["share"] for run in runs[k]] for k in names}
+    found = {k: [100*run["samples"]["1.0"]["share"] for run in runs[k]] for k in names if k in runs}
     each = (f"{k} {statistics.mean(v):.0f} % ({min(v):.0f} to {max(v):.0f})"
             for k,v in found.items())
     return f"Samples read as words, 3 seeds: {'; '.join(each)}."
@@ -299,10 +300,11 @@ def judged(results):
 
 
 def collect(folder, out):
-    "All finished runs by name, what they mean, and what they cost, in one file."
+    "What has been run with all seeds, what it means, and what it costs, in one file."
     found = defaultdict(list)
     for path in sorted(folder.rglob("result.json")):
-        found[path.parent.parent.relative_to(folder).as_posix()].append(load_json(path))
+        found[path.parent.parent.name].append(load_json(path))
+    found = {k: v for k,v in found.items() if len(v) == len(SEEDS)}
     results = dict(words=WORDS, config=asdict(CONFIG), training=asdict(TRAINING), samples=SAMPLES,
                    words_themselves=load_json(folder/"words.json"),
                    cost=load_json(folder/"cost.json"), runs=found)

@@ -206,7 +206,7 @@ def weights(
     for prefix in ("tokenizer.", "training.model.", "ema.params."):  # averages come last
         names |= {k.removeprefix(prefix): k for k in table if k.startswith(prefix)}
     tensors = {k: _disk().target(table[k]) for k in names.values()}
-    _disk().read_slices(tensors, path, table, alone=True)
+    _disk().read_slices(tensors, path, table)
     return {k: tensors[name] for k,name in names.items()}
 
 # %% ../../nbs/toolbox/checkpoints.ipynb #c021

@@ -19,7 +19,6 @@ from torch.distributed.checkpoint.metadata import TensorProperties, TensorStorag
 from torch.distributed.checkpoint.storage import WriteResult
 
 from .files import naming
-from .processes import world_size
 
 # %% ../../nbs/toolbox/slices.ipynb #c005
 TYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -140,18 +139,15 @@ def write_slices(
     group=None, # Of all processes, for messages on the CPU; its own
 ): # A future; all processes call `result()`
     "Copy the tensors of this process, then write them while the program goes on."
-    return dcp.async_save(tensors, storage_writer=_Writer(folder, finish), process_group=group,
-                          no_dist=world_size() == 1)
+    return dcp.async_save(tensors, storage_writer=_Writer(folder, finish), process_group=group)
 
 def read_slices(
     tensors:dict[str,Tensor], # Filled in place: whole or slices, some or all of what was saved
     folder:str|Path, # From `write_slices`
     table:dict, # As `finish` got it
-    alone:bool=False, # One of several processes reads on its own
 )->None:
-    "Fill each tensor, or slice of one, from the files that have it."
-    alone = alone or world_size() == 1
-    try: dcp.load(tensors, storage_reader=_Reader(folder, table), no_dist=alone)
+    "Fill each tensor, or slice of one, from the files that have it; all processes call it."
+    try: dcp.load(tensors, storage_reader=_Reader(folder, table))
     except dcp.CheckpointException as e: raise problem_of(e) from e
 
 def target(

@@ -98,7 +98,8 @@ def train_tokenizer(
     run = training_run(folder, settings, loop, resume, about, model=tok.config,
                        data=describe(dataset), images=probe(dataset))
     net, state = _prepare(tok, settings, device)
-    data = partial(load_batches, dataset, settings.batch_size, settings.seed, workers=workers)
+    data = partial(load_batches, dataset, settings.batch_size, settings.seed, workers=workers,
+                   device=next(tok.parameters()).device)
     if settings.kmeans: _kmeans(tok, next(data(0))[0], settings.kmeans)
     evaluate = evaluate and partial(_evaluation, tok, state, evaluate)
     step = partial(_scheduled_step, net, state, settings)

@@ -1,7 +1,8 @@
 """Short trainings of tokenizers on sets of small colour pictures: which settings suit them?
 
 python nbs/models/pictures_search.py results/pictures.json emoji FOLDER ...
-Each trial gets the same CPU seconds on one thread. Results are added to the file, and trials that
+The first row of a set is residual k-means on patches, without a network. Each trial of a network
+gets the same CPU seconds on one thread. Results are added to the file, and trials that
 are in it already are left out, so the same command goes on where it was stopped."""
 import sys
 import time
@@ -12,11 +13,13 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
+from dnd_transformer.models.colour import code_patches
 from dnd_transformer.pictures import make_dataset
 from dnd_transformer.tokenizer import Tokenizer
 from dnd_transformer.tokenizer_training import evaluate_tokenizer, train_tokenizer
 from dnd_transformer.toolbox.batches import stack
 from dnd_transformer.toolbox.files import count_params, load_json, machine, save_json, set_seed
+from dnd_transformer.toolbox.images import psnr, to_uint8
 from dnd_transformer.toolbox.own_pictures import Shifted
 from dnd_transformer.toolbox.tokenizer_settings import TOKENIZER_TRAININGS, TOKENIZERS
 
@@ -25,6 +28,7 @@ BASE = replace(TOKENIZERS["digits"], resolution=(32, 32), image_channels=3)
 RECIPE = replace(TOKENIZER_TRAININGS["digits"], batch_size=16, seed=SEED)
 EIGHT = dict(patch=4, multipliers=(1,))  # a grid of 8x8 positions
 FOUR = dict(patch=4, multipliers=(1, 1))  # a grid of 4x4
+YARDSTICK = "8x8x4 of 256, k-means"
 TRIALS = {
     "4x4x8 of 1024": FOUR | dict(depth=8, codebook_size=1024),
     "8x8x3 of 256": EIGHT | dict(depth=3, codebook_size=256),
@@ -75,6 +79,13 @@ def trial(settings, data, held):
                 training_db=round(seen["psnr"][-1], 2),
                 perplexity=[round(p, 1) for p in found["perplexity"]])
 
+def yardstick(data, held):
+    start = time.process_time()
+    drawn = code_patches(stack(data.dataset)[0], held)
+    decibels = [psnr(to_uint8(x), to_uint8(held)).mean().item() for x in drawn]
+    return dict(cpu_seconds=round(time.process_time()-start, 1), grid=(8, 8), depth=4,
+                codebook_size=256, held_out_db=[round(p, 2) for p in decibels])
+
 def main(out, *names):
     torch.set_num_threads(1)
     path = Path(out)
@@ -83,10 +94,10 @@ def main(out, *names):
     for name in names:
         short = Path(name).name
         done = {r["settings"] for r in rows if r["pictures"] == short}
-        missing = [t for t in TRIALS if t not in done]
+        missing = [t for t in (YARDSTICK, *TRIALS) if t not in done]
         data, held = parts(name) if missing else (None, None)
         for t in missing:
-            result = trial(TRIALS[t], data, held)
+            result = trial(TRIALS[t], data, held) if t in TRIALS else yardstick(data, held)
             rows.append(dict(pictures=short, count=len(data)//10, settings=t, seed=SEED, **result))
             save_json(dict(made=made, trials=rows), path)
             print(short, t, result["held_out_db"][-1], flush=True)

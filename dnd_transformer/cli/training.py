@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NAMES', 'open_pictures', 'RunOptions', 'train_and_save', 'fitting_recipe', 'some_images', 'tokenizer_evaluation',
            'dnd_train_tokenizer', 'dnd_extract_codes', 'check_size', 'transformer_config', 'holds_codes', 'open_codes',
-           'transformer_evaluation', 'origin', 'dnd_train']
+           'transformer_evaluation', 'sample_distance', 'origin', 'dnd_train']
 
 # %% ../../nbs/cli/training.ipynb #c002
 import os
@@ -17,7 +17,8 @@ import torch
 from torch.utils.data import Dataset
 
 from ..toolbox.files import count_params, load_json, lookup, machine, set_seed
-from ..toolbox.processes import PATIENCE, full_tensor, processes, rank, world_size
+from ..toolbox.processes import PATIENCE, full_tensor, part_of, processes, rank
+from ..toolbox.processes import sum_over_ranks, world_size
 from ..toolbox.batches import spread
 from ..toolbox.own_pictures import crop_note, sheet
 from ..toolbox.tokenizer_settings import TOKENIZER_TRAININGS, TOKENIZERS
@@ -28,8 +29,8 @@ from ..pictures import make_dataset
 from ..tokenizer import Tokenizer
 from ..codes import CodeStore, check_store, extract_codes
 from ..transformer import DnDTransformer
-from ..sampling import generate, image_uniforms
 from ..models.checkpoints import load_tokenizer, save_model
+from ..evaluation.while_training import SampleDistance, draw_shared, sampler_of
 from .commands import command, command_line
 
 # %% ../../nbs/cli/training.ipynb #c007
@@ -54,6 +55,9 @@ class RunOptions:
     keep:int=2 # Newest checkpoints that stay, besides the best
     log_every:int=10 # Steps per row of log.jsonl
     resume:bool=False # Go on from the newest checkpoint in the folder, if there is one
+    score:str="valid" # The lowest makes the best checkpoint: valid, or the name of a distance
+    max_skips:int=5 # So many steps in a row that are not finite end the run
+    loggers:str="tensorboard" # Besides log.jsonl: tensorboard, wandb, trackio (with commas)
 
 def train_and_save(
     model:Tokenizer|DnDTransformer, # Untrained
@@ -112,7 +116,13 @@ def tokenizer_evaluation(
     "The `evaluate` of a tokenizer run: a sheet of reconstructions, and the error at full depth."
     from dnd_transformer.tokenizer_training import evaluate_tokenizer
     def _evaluate(tok):
-        report = evaluate_tokenizer(tok, shown if valid is None else valid)
+        images = shown if valid is None else valid
+        part, count = part_of(images)  # each process looks at a share
+        means = evaluate_tokenizer(tok, part)
+        report = torch.tensor([[means[k][-1]*count/len(images) for k in ("psnr", "mse")]],
+                              dtype=torch.float64, device=next(tok.parameters()).device)
+        sum_over_ranks(report)
+        psnr, mse = report[0].tolist()
         if rank() == 0:
             with torch.no_grad(): codes = tok.encode(shown.to(next(tok.parameters()).device))
             depths = range(1, tok.config.depth+1)
@@ -120,8 +130,7 @@ def tokenizer_evaluation(
             names = ["original", *(f"{d} code{'s'*(d > 1)}" for d in depths)]
             captions = [name for name in names for _ in shown]
             sheet(torch.cat(rows), captions, len(shown)).save(out/"reconstructions.png")
-        own = dict(psnr=report["psnr"][-1])
-        return own if valid is None else dict(own, valid=report["mse"][-1])
+        return dict(psnr=psnr) if valid is None else dict(psnr=psnr, valid=mse)
     return _evaluate
 
 # %% ../../nbs/cli/training.ipynb #c013
@@ -239,19 +248,33 @@ def transformer_evaluation(
     tok:Tokenizer|None, # Draws the samples
     out:Path, # Receives `samples.png`
     classes:list[str]|None=None, # Their names, if they have some
+    distance=None, # `SampleDistance`, if there shall be one
 ): # For `train_transformer`; None if there is nothing to evaluate
-    "The `evaluate` of a transformer run: the loss on other codes, and a sheet of samples."
+    "The `evaluate` of a transformer run: the loss on other codes, samples, and their distance."
     if not (valid or tok): return None
     from dnd_transformer.training import validation_loss
     def _evaluate(model):
-        if tok:
-            labels = torch.arange(16) % model.config.num_classes
-            uniforms = image_uniforms(0, range(16), model.config)
-            images = tok.decode(generate(model, labels, uniforms=uniforms)).float().cpu()
-            names = [classes[k] for k in labels] if classes else None
-            if rank() == 0: sheet(images, names).save(out/"samples.png")
-        return dict(valid=validation_loss(model, valid)) if valid else {}
+        found = dict(valid=validation_loss(model, valid)) if valid else {}
+        if not tok: return found
+        sampler = sampler_of(model)
+        codes = draw_shared(sampler, 16).to(next(tok.parameters()).device)
+        names = [classes[i % model.config.num_classes] for i in range(16)] if classes else None
+        if rank() == 0: sheet(tok.decode(codes).float().cpu(), names).save(out/"samples.png")
+        return found | distance(sampler) if distance else found
     return _evaluate
+
+def sample_distance(
+    tok:Tokenizer|None, # Draws the samples
+    reference:str, # Real images: a folder, or an `.npz`; "" for no distance
+    count:int, # Images to draw
+    extractor:str, # What looks at them
+): # `SampleDistance`, or None
+    "The distance that a run shall measure."
+    if not reference: return None
+    if not tok:
+        raise ValueError("--reference asks how far samples are from real images, and there is no "
+                         "tokenizer to draw them: name it with --tokenizer")
+    return SampleDistance(tok, reference, count, extractor)
 
 # %% ../../nbs/cli/training.ipynb #c026
 def origin(
@@ -279,6 +302,9 @@ def dnd_train(
     size:str="", # B, L, XL, XXL or XXXL, where no preset is given (default: B)
     valid:str="", # Folder of codes that are not trained on (default: none)
     device:str="", # cpu or cuda (default: cuda if there is one)
+    reference:str="", # Real images to compare samples with, a folder or .npz (default: none)
+    samples:int=2000, # Images drawn before each checkpoint for that comparison
+    extractor:str="inception", # What compares them: inception, clip-vit-b-32, ...
     network:dict|None=None, # The transformer; what you leave out fits the codes, or is the preset's
     recipe:dict|None=None, # The training; what you leave out is as in the preset
     run:dict|None=None, # What is kept; these may change from call to call
@@ -294,6 +320,7 @@ def dnd_train(
         settings = fitting_recipe(settings, recipe, len(store))
         config = transformer_config(store.identity, preset, size, **network or {})
         about = origin(store, config, tok, tokenizer, out)
-        evaluate = transformer_evaluation(other, tok, Path(out), about.get("classes"))
+        distance = sample_distance(tok, reference, samples, extractor)
+        evaluate = transformer_evaluation(other, tok, Path(out), about.get("classes"), distance)
         train_and_save(DnDTransformer(config), store, settings, Path(out), where, about, run,
                        evaluate=evaluate)

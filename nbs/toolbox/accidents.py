@@ -104,7 +104,7 @@ def seen(case, top):
     step, rows, slices = state_of(folder)
     found = dict(exit_codes=codes, said=lines, saved_at=step,
                  skipped=sum(row.get("skipped", 0) for row in rows))
-    if seconds is not None: found["ended_within_60_s"] = seconds < 60
+    if case.startswith("killed, "): found["ended_within_60_s"] = seconds < 60
     if (folder/"took.json").is_file(): found["microseconds"] = json.loads(
         (folder/"took.json").read_text())
     whole = top/"0"

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from torch import nn
 
 from dnd_transformer.evaluation.extractors import load_extractor
 from dnd_transformer.fidelity import feature_statistics, frechet_distance
@@ -72,10 +73,18 @@ def place_entries(tok, images, batch_size):
         book.cluster_size_ema.mul_(share), book.embed_ema.mul_(share)
 
 
-def train(config, images, recipe):
-    "A tokenizer from nothing, and its reconstruction error at every step."
+class NoQuantizer(nn.Module):
+    "Lets the features through as they are: what a network could draw at most."
+    codebooks = ()
+    def forward(self, x): return x, torch.zeros(*x.shape[:-1], 1, dtype=torch.long), x.new_zeros(())
+    def kmeans_start(self, x, iterations): pass
+
+
+def train(config, images, recipe, quantizer=None):
+    "A tokenizer from nothing, perhaps with another quantizer, and its error at every step."
     set_seed(recipe.seed)
     tok, curve = Tokenizer(config).train(), []
+    tok.quantizer = quantizer or tok.quantizer
     optimizer = torch.optim.Adam(tok.parameters(), recipe.lr, recipe.betas, fused=True)
     losses = Losses(config, recipe, images.device)
     for i in range(recipe.steps):

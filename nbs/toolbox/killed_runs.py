@@ -9,7 +9,7 @@ Two runs of 20 steps under FSDP, each compared with one that nobody disturbed:
 
 FOLDER keeps the runs and what was counted, so that this program itself may be stopped.
 """
-import json, os, random, resource, signal, socket, subprocess, sys, time
+import json, multiprocessing, os, random, resource, socket, sys, time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -62,21 +62,31 @@ def life(folder, kind, slow):
                           save_every=1, log_every=1, keys=())
 
 
+def child(rank, n, port, args):
+    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port), WORLD_SIZE=str(n),
+                      RANK=str(rank), LOCAL_RANK=str(rank))
+    os.dup2(os.open(Path(args[0]).parent/"errors.txt", os.O_APPEND | os.O_CREAT | os.O_WRONLY), 2)
+    life(*args)
+
+
 def start(n, *args):
-    "The processes of a life, without a launcher that would end the others."
+    "The processes of a life, forked: each has what was imported here, and a state of its own."
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
-    env = dict(os.environ, OMP_NUM_THREADS="1", MASTER_ADDR="localhost", MASTER_PORT=str(port),
-               WORLD_SIZE=str(n))
-    command = [sys.executable, __file__, "--life", *map(str, args)]
-    with open(Path(args[0]).parent/"errors.txt", "a") as errors:
-        return [subprocess.Popen(command, env=dict(env, RANK=str(r), LOCAL_RANK=str(r)),
-                                 stderr=errors) for r in range(n)]
+    fork = multiprocessing.get_context("fork")
+    started = [fork.Process(target=child, args=(r, n, port, args)) for r in range(n)]
+    for p in started: p.start()
+    return started
+
+
+def ends(life):
+    for p in life: p.join()
+    return [p.exitcode for p in life]
 
 
 def finish(n, *args):
-    codes = [p.wait() for p in start(n, *args)]
+    codes = ends(start(n, *args))
     assert codes == [0]*n, codes
 
 
@@ -91,7 +101,7 @@ def kill(folder, kind, n, moment):
     began.unlink(missing_ok=True)
     before, saving = steps_saved(folder), kind == "saving"
     life = start(n, folder, kind, "saves" if saving else "steps")
-    def alive(): return all(p.poll() is None for p in life)
+    def alive(): return all(p.is_alive() for p in life)
     if saving or moment.random() < .8:  # otherwise while it starts
         while alive() and not began.exists(): time.sleep(.02)
         if moment.random() < .5:  # else a slow machine would never get ahead
@@ -101,10 +111,9 @@ def kill(folder, kind, n, moment):
         time.sleep(moment.uniform(0, .1) if saving else 0)
     else: time.sleep(moment.uniform(0, 4))
     middle = in_the_middle(folder)
-    for p in life: p.send_signal(signal.SIGKILL)
-    ended = [p.wait() for p in life]
-    return dict(processes=n, before=before, after=steps_saved(folder), saving=middle,
-                killed=set(ended) == {-9})
+    for p in life: p.kill()
+    killed = set(ends(life)) == {-9}
+    return dict(processes=n, before=before, after=steps_saved(folder), saving=middle, killed=killed)
 
 
 def steps_saved(folder): return max((e["step"] for e in Checkpoints(folder).entries), default=0)
@@ -146,19 +155,17 @@ def disturbed(top, kind, numbers, seed):
 def main(results, top):
     top.mkdir(parents=True, exist_ok=True)
     started = resource.getrusage(resource.RUSAGE_CHILDREN)
-    report = dict(date=date.today().isoformat(), **machine("cpu"), steps=STEPS)
     runs = {"in turn": ([1]*5+[2]*5+[3]*5+[2]*5, 1), "saving": ([2]*10, 2)}
     for seed,(kind,(numbers,alone)) in enumerate(runs.items()):
         finish(alone, top/f"undisturbed {kind}", kind, "")
         kills = disturbed(top, kind, numbers, 100*seed)
-        report[kind] = dict(kills=kills, **compare(top/f"undisturbed {kind}", top/kind))
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    report["cpu_seconds"] = round(used.ru_utime+used.ru_stime-started.ru_utime-started.ru_stime)
-    known = load_json(results) if results.is_file() else {}
-    save_json({**known, "kills": report}, results)
-    print({k: v for k,v in report.items() if k not in runs})
+        report = dict(date=date.today().isoformat(), **machine("cpu"), steps=STEPS, kills=kills,
+                      **compare(top/f"undisturbed {kind}", top/kind))
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        report["cpu_seconds"] = round(used.ru_utime+used.ru_stime-started.ru_utime-started.ru_stime)
+        known = load_json(results) if results.is_file() else {}
+        save_json({**known, f"killed {kind}": report}, results)
+        print(kind, {k: v for k,v in report.items() if k != "kills"}, flush=True)
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "--life": life(*sys.argv[2:])
-    else: main(Path(sys.argv[1]), Path(sys.argv[2]))
+if __name__ == "__main__": main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -7,6 +7,7 @@ __all__ = ['sampler_of', 'draw_shared', 'SampleDistance']
 
 # %% ../../nbs/evaluation/while_training.ipynb #c002
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class SampleDistance:
     "Fréchet distance of freshly drawn images to real ones; all processes share the work."
     def __init__(self,
         tok:Tokenizer, # The one that made the codes
-        reference, # Real images, anything that `open_set` opens
+        reference, # Real images, anything that `open_set` opens; a folder's are cropped
         count:int, # Images to draw, 2 or more
         extractor:str="inception", # What looks at them, one of `EXTRACTORS`
     ):
@@ -57,7 +58,9 @@ class SampleDistance:
         if count < 2: raise ValueError(f"{count} images have no covariance: draw 2 or more")
         self.tok, self.look, self.request = tok, load_extractor(extractor), DrawRequest(count)
         self.name = score_names(self.look.label)[FID]
-        real = open_set(reference, "reference")
+        a_folder = isinstance(reference, (str, Path)) and Path(reference).is_dir()
+        size = tok.config.resolution if a_folder else None  # as large as what is drawn
+        real = open_set(reference, "reference", size=size)
         batches = islice(real.batches(64), rank(), None, world_size())
         stored = real.statistics
         self.real = (stored["mu"], stored["sigma"]) if stored else self._moments(batches)

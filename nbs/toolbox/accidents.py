@@ -65,7 +65,7 @@ def train(what, parallel, folder):
 
 def start(case, folder):
     "Start the processes of a case; exit codes, seconds from accident to end, what was said."
-    command = [sys.executable, __file__, "--", case, folder]
+    command = [sys.executable, __file__, "train", case, folder]
     with socket.create_server(("localhost", 0)) as s: port = s.getsockname()[1]
     env = dict(os.environ, MASTER_ADDR="localhost", MASTER_PORT=str(port), WORLD_SIZE=str(N),
                OMP_NUM_THREADS="1")
@@ -130,5 +130,5 @@ def main(out, *cases):
         out.write_text(json.dumps(results, indent=1)+"\n")
 
 
-if sys.argv[1] == "--": train(*CASES[sys.argv[2]], sys.argv[3])
+if sys.argv[1] == "train": train(*CASES[sys.argv[2]], sys.argv[3])
 else: main(*sys.argv[1:])

@@ -107,7 +107,8 @@ def form_of(
 _MANY, _TINY = 10**9, 1e-12
 RANGES = {
     (1, _MANY): "count reference_count per_class steps batch_size shard_size keep log_every "
-                "accumulate top_k vocabulary times",
+                "accumulate top_k vocabulary times max_skips",
+    (2, _MANY): "samples",
     (0, _MANY): "warmup adversarial_start save_every kmeans shard checkpointed_layers",
     (1, 2**14): "resolution grid resize size dim z_channels channels n_layer n_head",
     (1, 1024): "patch multipliers res_blocks depth depths processes",

@@ -269,7 +269,7 @@ def dnd_demo(
     "Train a tokenizer and a transformer on 500 drawn words, draw words, and read them with OCR."
     # imported here, with all of the training, which the other commands need not wait for
     from dnd_transformer.cli.demo import demo, demo_rows
-    minutes = "one minute" if quick else "about four minutes on two quiet cores"
+    minutes = "one minute" if quick else "four to ten minutes on two quiet cores"
     print(f"two trainings and what they learnt, {minutes}:", flush=True)
     metrics = demo(out, seed, quick, check_device(device))
     print(f"\n{text_table(demo_rows(metrics))}\n\n{sum(metrics['seconds'].values()):.0f} s; "

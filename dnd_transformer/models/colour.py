@@ -35,7 +35,9 @@ def code_patches(
     sample:int=20_000, # At most so many patches make the codebooks
 )->Tensor: # `(depth, m, c, H, W)`: from one code per patch, from two, ...
     "What residual k-means on patches of pixels makes of `images`."
-    def cut(x): return F.pixel_unshuffle(x, patch).permute(0, 2, 3, 1)
+    def cut(x):
+        "Patches as vectors, `(n, H/patch, W/patch, c*patch**2)`."
+        return F.pixel_unshuffle(x, patch).permute(0, 2, 3, 1)
     set_seed(0)
     left, rest, drawn = cut(train).flatten(0, 2), cut(images), []
     left = left[torch.randperm(len(left))[:sample]]

@@ -29,6 +29,7 @@ def verdict(
 def _commit(folder):
     "Of the checkout that `folder` lies in, with a + if it has changes; None outside of one."
     def git(*words):
+        "A finished call of git in `folder`."
         return subprocess.run(["git", "-C", str(folder), *words], text=True, capture_output=True)
     try: head, changed = git("rev-parse", "--short=10", "HEAD"), git("diff", "--quiet", "HEAD")
     except OSError: return None  # no git on this machine

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['TIMEOUT', 'PATIENCE', 'check_device', 'world_size', 'rank', 'processes', 'my_share', 'part_of', 'sum_over_ranks',
-           'mean_over_ranks', 'shared_mean', 'from_rank_0', 'from_all_ranks', 'on_rank_0', 'full_tensor', 'as_sharded',
-           'launch']
+           'mean_over_ranks', 'shared_mean', 'from_rank_0', 'from_all_ranks', 'on_rank_0', 'full_tensor', 'launch']
 
 # %% ../../nbs/toolbox/processes.ipynb #c002
 import atexit, gc, os, pickle, subprocess, sys
@@ -182,16 +181,6 @@ def full_tensor(
     "The whole tensor that `x` is a slice of."
     x = x.full_tensor() if hasattr(x, "full_tensor") else x
     return x.detach().cpu()
-
-def as_sharded(
-    x:Tensor, # A whole tensor
-    like:Tensor, # A tensor, or a slice of one
-)->Tensor: # `x`, sliced and placed as `like` is
-    "This process's slice of `x`."
-    x = x.to(like.device, like.dtype)
-    if not hasattr(like, "device_mesh"): return x
-    from torch.distributed.tensor import distribute_tensor  # takes half a second
-    return distribute_tensor(x, like.device_mesh, like.placements, src_data_rank=None)
 
 # %% ../../nbs/toolbox/processes.ipynb #c026
 def launch(

@@ -138,10 +138,10 @@ TRAINING = replace(TRANSFORMER_TRAININGS["words"], steps=300, batch_size=16, lr=
 SEEDS, SAMPLES, TEMPERATURES = (0, 1, 2), 64, (1., .7, .4)
 
 
-def flops(cls):
+def flops(cls, config=CONFIG):
     "Multiplications and additions of one training image, forwards."
-    codes, label = torch.zeros(1, *CONFIG.grid, CONFIG.depth).long(), torch.zeros(1).long()
-    with FlopCounterMode(display=False) as counter, torch.no_grad(): cls(CONFIG)(codes, label)
+    codes, label = torch.zeros(1, *config.grid, config.depth).long(), torch.zeros(1).long()
+    with FlopCounterMode(display=False) as counter, torch.no_grad(): cls(config)(codes, label)
     return counter.get_total_flops()
 
 
@@ -160,8 +160,8 @@ def same_compute(cls):
 
 class Data:
     "Codes of the first words and of the others, and what judges samples."
-    def __init__(self):
-        everything, self.tok = WordImages().words, load_tokenizer("words")
+    def __init__(self, tok=None):
+        everything, self.tok = WordImages().words, tok or load_tokenizer("words")
         self.words = everything[:WORDS]
         self.codes, self.others = (self.tok.encode(WordImages(w).images)
                                    for w in (self.words, everything[WORDS:]))
@@ -198,19 +198,19 @@ def clock(path):
     finally: save_json(before+time.process_time()-start, path)
 
 
-def one_run(data, folder, cls, settings, seed):
+def one_run(data, folder, cls, settings, seed, config=CONFIG, temperatures=TEMPERATURES):
     "Train and judge one model; a training that was cut off goes on."
     set_seed(seed)
-    model, settings, place = cls(CONFIG), replace(settings, seed=seed), folder/"training"
+    model, settings, place = cls(config), replace(settings, seed=seed), folder/"training"
     with clock(folder/"cpu.json"):
         train_transformer(model, data.pairs, settings, place, resume=True, keep=1)
     start, by_depth = time.process_time(), nats(model, data.codes)
-    uniforms = image_uniforms(seed, range(SAMPLES), CONFIG)
-    drawn = {str(t): draw(model, uniforms, t) for t in TEMPERATURES}
+    uniforms = image_uniforms(seed, range(SAMPLES), config)
+    drawn = {str(t): draw(model, uniforms, t) for t in temperatures}
     samples = {t: data.judge(codes) for t,codes in drawn.items()}
     shown = [bytes(codes.flatten().tolist()).hex() for codes in drawn["1.0"][:8]]
     return dict(seed=seed, steps=settings.steps, batch_size=settings.batch_size,
-                parameters=count_params(model), flops=flops(cls),
+                parameters=count_params(model), flops=flops(cls, config),
                 nats=sum(by_depth), nats_by_depth=by_depth,
                 nats_other_words=sum(nats(model, data.others)), samples=samples, drawn=shown,
                 cpu_seconds=dict(training=load_json(folder/"cpu.json"),

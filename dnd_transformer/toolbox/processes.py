@@ -57,6 +57,14 @@ def _let_go():
         if type(x) is module.DeviceMesh: getattr(x, "_pg_registry", {}).clear()
     gc.collect()
 
+def _join(backend, **settings):
+    "Join the others; in a second attempt under torchrun, not by what the first left behind."
+    store, number, size = next(dist.rendezvous("env://", timeout=settings["timeout"]))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        store = dist.PrefixStore(f"attempt {attempt}", store)
+    dist.init_process_group(backend, store=store, rank=number, world_size=size, **settings)
+
 @contextmanager
 def processes(
     device:torch.device|str|None=None, # Such as cpu (default: a GPU where there is one)
@@ -69,8 +77,8 @@ def processes(
         return
     if device.type == "cuda": torch.cuda.set_device(device)
     on_gpu = device.type == "cuda"
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience or TIMEOUT,
-                            device_id=device if on_gpu else None)
+    _join("nccl" if on_gpu else "gloo", timeout=patience or TIMEOUT,
+          device_id=device if on_gpu else None)
     atexit.register(_let_go)  # the caller's models live until then
     try:
         with end_together(rank(), world_size(), from_rank_0):

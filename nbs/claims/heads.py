@@ -18,7 +18,7 @@ from dnd_transformer.tokenizer import Tokenizer
 from dnd_transformer.toolbox.claims import save_claim, verdict
 from dnd_transformer.toolbox.files import load_json, save_json
 from two_dimensions import CONFIG, SEEDS, TRAINING, Data, DnD, Structure, Vertical, mine, one_run
-from two_dimensions import compare, word
+from two_dimensions import word
 
 
 class HeadsOnly(Structure):

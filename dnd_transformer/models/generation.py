@@ -27,7 +27,7 @@ from ..toolbox.run_folder import RunFolder, fingerprint
 from ..tokenizer import Tokenizer
 from ..transformer import DnDTransformer
 from ..sampling import image_uniforms
-from ..sampler import SPAN, Sampler
+from ..sampler import SPANS, Sampler
 
 # %% ../../nbs/models/generation.ipynb #c008
 @dataclass
@@ -149,7 +149,8 @@ def _claim(model, tok, out, request, **settings):
     asked["weights"] = request.weights or _name(model)
     def _identity():
         precision = dict(model=_name(model), tokenizer=_name(tok))
-        blocks = dict(draw=lanes_for(model.config), decode=decode_lanes(tok.config), span=SPAN)
+        blocks = dict(draw=lanes_for(model.config), decode=decode_lanes(tok.config),
+                      span=SPANS.get(request.engine))
         return dict(model=fingerprint(model), tokenizer=fingerprint(tok), precision=precision,
                     blocks=blocks, **asked)
     return RunFolder(out, "samples", on_rank_0(_identity), settings, "images/*.png")

@@ -22,11 +22,11 @@ def _pairs_to_halves(w, n_head):
     return torch.cat([w[:2].transpose(2, 3).flatten(0, 3), w[2].flatten(0, 2)])
 
 def rotate_halves(
-    x:Tensor, # `(rows, n_head, head_dim)`, reordered queries or keys
-    rope:Tensor, # `(rows or 1, 2, head_dim)`: cosines, signed sines
+    x:Tensor, # `(..., heads, head_dim)`, reordered queries, keys, and values
+    cos:Tensor, # `(..., heads, head_dim)`; ones for values
+    sin:Tensor, # Signed: minus in the first half; zeros for values
 )->Tensor: # Same shape and type as `x`
     "Turn the pairs, which lie half a head apart."
-    cos, sin = rope[:,None].unbind(2)
     wide = x.float() if x.dtype.itemsize < 4 else x
     return torch.addcmul(wide*cos, wide.roll(x.shape[-1]//2, -1), sin).type_as(x)
 
@@ -39,7 +39,7 @@ class FastWeights(nn.Module):
     ):
         super().__init__()
         dtype, c = lookup(WEIGHTS, how, "precision of weights"), config
-        self.config, self.how, self.eps = c, how, math.sqrt(c.dim*c.norm_eps)
+        self.config, self.how = c, how
         made = zip(*(self._layer(f"layers.{i}", get) for i in range(c.n_layer)))
         self.qkv, self.out, self.gate, self.down = map(nn.ModuleList, made)
         outputs = [0]*c.depth if c.share_heads else range(c.depth)
@@ -48,8 +48,11 @@ class FastWeights(nn.Module):
         for name,of in (("codes", "tok_embeddings"), ("labels", "cls_embedding.embedding_table")):
             self.register_buffer(name, get(of+".weight").detach().to(dtype))
         cos, sin = get("rope")[:-1].to(dtype if dtype.itemsize > 2 else torch.float32).unbind(-1)
-        turns = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)], 1)
-        self.register_buffer("rope", turns)
+        turns = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])[:,:,None]
+        still = torch.stack([torch.ones_like(turns[0]), torch.zeros_like(turns[1])])
+        heads = [turns]*2*c.n_head+[still]*c.n_head  # queries, keys, values
+        self.register_buffer("rope", torch.cat(heads, 2))  # cosines, sines: (2, n, heads, head_dim)
+        self.register_buffer("eps", cos.new_tensor(math.sqrt(c.dim*c.norm_eps)))
 
     def _fold(self, get, weight, norm):
         return get(weight).detach()*(get(norm).detach()*math.sqrt(self.config.dim))
@@ -75,16 +78,16 @@ class FastWeights(nn.Module):
         "Divide each row by its length."
         wide = h.float() if h.dtype.itemsize < 4 else h
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        return (wide/torch.hypot(length, torch.full_like(length, self.eps))).type_as(h)
+        return (wide/torch.hypot(length, self.eps)).type_as(h)
 
     def layer(self,
         i:int, # Number of the layer
         h:Tensor, # `(rows, dim)` hidden states
-        attend, # `attend(i, q, k, v)`, `(rows, n_head, head_dim)` each, returns `(rows, dim)`
+        attend, # `attend(i, qkv)`, of `(rows, 3*n_head, head_dim)`, returns `(rows, dim)`
     )->Tensor: # `(rows, dim)`
         "Apply one layer; who looks at whom is the business of `attend`."
-        qkv = self.qkv[i](self.norm(h)).unflatten(-1, (3, self.config.n_head, -1))
-        h = self.out[i].added_to(h, attend(i, *qkv.unbind(1)))
+        qkv = self.qkv[i](self.norm(h)).unflatten(-1, (3*self.config.n_head, -1))
+        h = self.out[i].added_to(h, attend(i, qkv))
         gate, up = self.gate[i](self.norm(h)).chunk(2, -1)
         return self.down[i].added_to(h, F.silu(gate)*up)
 

@@ -28,7 +28,7 @@ class Step(nn.Module):
         n, depth, head_dim = c.n_positions, c.depth, c.dim//c.n_head
         floats, whole = torch.float32, torch.long
         for name, dtype, shape in (
-            ("kv", like.dtype, (c.n_layer, 2, rows, c.n_head, n, head_dim)),
+            *((f"kv{i}", like.dtype, (rows, 2*c.n_head, n, head_dim)) for i in range(c.n_layer)),
             ("hidden", like.dtype, (rows, c.dim)), ("position", whole, (1,)),
             ("codes", whole, (n, depth, batch)), ("known", whole, (n, depth, batch)),
             ("uniforms", floats, (n, depth, batch, 1)), ("cfg_scale", floats, (n,)),
@@ -46,21 +46,22 @@ class Step(nn.Module):
         span:int, # Read so much of the cache; more than the position
     )->None:
         "Draw the codes of one position and prepare the next."
-        w, t = self.weights, self.position
-        rope, seen = w.rope.index_select(0, t), torch.arange(span, device=t.device) <= t
+        w, t, heads = self.weights, self.position, self.weights.config.n_head
+        (cos, sin), seen = w.rope.index_select(1, t), torch.arange(span, device=t.device) <= t
         mask = torch.where(seen, 0., -torch.inf).to(self.hidden.dtype).view(1, 1, 1, span)
-        def _attend(i, q, k, v):
-            q, k, cache = rotate_halves(q, rope), rotate_halves(k, rope), self.kv[i]
-            for x,new in zip(cache, (k, v)): x.index_copy_(2, t, new[:,:,None])
-            k, v = cache[...,:span,:]
-            return F.scaled_dot_product_attention(q[:,:,None], k, v, attn_mask=mask).flatten(1)
+        def _attend(i, qkv):
+            qkv, cache = rotate_halves(qkv, cos, sin)[:,:,None], self.get_buffer(f"kv{i}")
+            cache.index_copy_(2, t, qkv[:,heads:])
+            k, v = cache[:,:,:span].chunk(2, 1)
+            return F.scaled_dot_product_attention(qkv[:,:heads], k, v, attn_mask=mask).flatten(1)
         u, known = (x.index_select(0, t)[0] for x in (self.uniforms, self.known))
         h, inputs, drawn = self.hidden, 0, []
         for d, layers in enumerate(self.segments):  # along depth
             for i in layers: h = w.layer(i, h, _attend)
             code = self.draw(w.heads[d](w.norm(h)), d, u[d])
             drawn.append(torch.where(known[d] < 0, code, known[d]))
-            token = F.embedding(drawn[-1], w.codes).repeat(1+self.guided, 1)
+            token = F.embedding(drawn[-1], w.codes)
+            if self.guided: token = token.repeat(2, 1)
             h, inputs = h+token, inputs+token
         self.codes.index_copy_(0, t, torch.stack(drawn)[None])
         self.hidden.copy_(inputs)
@@ -91,11 +92,11 @@ def fill(
 )->None:
     "Run the known positions through the layers in one pass, as training does."
     w, batch = self.weights, self.known.shape[-1]
-    rows, rope = batch*(1+self.guided), w.rope[:n].repeat(batch*(1+self.guided), 1, 1)
-    def _attend(i, q, k, v):
-        q, k = rotate_halves(q, rope), rotate_halves(k, rope)
-        q, k, v = (x.unflatten(0, (rows, n)).transpose(1, 2) for x in (q, k, v))
-        self.kv[i,0,:,:,:n], self.kv[i,1,:,:,:n] = k, v
+    rows, (cos, sin) = batch*(1+self.guided), w.rope[:,:n]
+    def _attend(i, qkv):
+        qkv = rotate_halves(qkv.unflatten(0, (rows, n)), cos, sin).transpose(1, 2)
+        q, k, v = qkv.chunk(3, 1)
+        self.get_buffer(f"kv{i}")[:,:,:n] = torch.cat([k, v], 1)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return out.transpose(1, 2).flatten(0, 1).flatten(1)
     tokens = F.embedding(self.known[:n].permute(2, 0, 1), w.codes).repeat(1+self.guided, 1, 1, 1)

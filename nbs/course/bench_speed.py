@@ -12,6 +12,7 @@ from torch import nn
 
 from dnd_transformer.sampler import Sampler
 from dnd_transformer.sampling import generate
+from dnd_transformer.toolbox.engines import engines_here
 from dnd_transformer.toolbox.fast_weights import FastWeights, made_up
 from dnd_transformer.toolbox.files import machine, save_json
 from dnd_transformer.transformer import DnDTransformer
@@ -86,6 +87,11 @@ def measure(kw, batch, scale, folder, rounds):
     for how in ("float32", "int8")[:1 if batch > 8 else 2]:
         fast = Sampler(model, weights=how)
         calls[f"eager {how}"] = lambda fast=fast: fast(labels, cfg_scale=scale)
+    compiled = {}
+    if kw is WORDS and "inductor" in engines_here("cpu"):  # a large model takes too long to compile
+        built = Sampler(model, "inductor")
+        compiled["wall"], compiled["cpu"] = clocked(lambda: built(labels, cfg_scale=scale))
+        calls["inductor float32"] = lambda: built(labels, cfg_scale=scale)
     fast = Sampler(model)
     calls["streamed"] = lambda: [None for _ in fast.stream(labels, cfg_scale=scale)]
     if folder:
@@ -95,7 +101,8 @@ def measure(kw, batch, scale, folder, rounds):
     matrices = [p for n,p in model.named_parameters() if p.ndim == 2 and "embedding" not in n]
     numbers = sum(p.numel() for p in matrices)
     times = alternate(calls, rounds)
-    return dict(batch=batch, rows=rows, positions=64, numbers=numbers, times=times)
+    return dict(batch=batch, rows=rows, positions=64, numbers=numbers, times=times,
+                compilation=compiled)
 
 
 def largest(out):

@@ -4,7 +4,6 @@ emoji_samples.py MODEL JSON PICTURE, such as runs/emoji results/emoji.json resul
 Adds `samples` to JSON. About one minute of one processor.
 """
 import sys
-from pathlib import Path
 
 import torch
 

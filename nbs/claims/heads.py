@@ -104,7 +104,8 @@ def judged(runs):
     "The verdicts, by the rules on the page."
     against = lambda names: word({"DnD": runs[LAST], **runs}, names)
     feedback = ("own table", "for the heads only")
-    saved = "; ".join(f"depth {d} {mean(gaps(runs, d)):.1f}" for d in DEPTHS[1:])
+    without = {d: mean(r["nats"] for r in runs[f"vertical, depth {d}"]) for d in DEPTHS[1:]}
+    saved = "; ".join(f"depth {d} {mean(gaps(runs, d)):.1f} of {of:.1f}" for d,of in without.items())
     return [
         verdict("The last layers are the place for the heads.",
                 "Heads in the upper half of the layers; no other place is compared.",

@@ -105,7 +105,8 @@ def judged(runs):
     against = lambda names: word({"DnD": runs[LAST], **runs}, names)
     feedback = ("own table", "for the heads only")
     without = {d: mean(r["nats"] for r in runs[f"vertical, depth {d}"]) for d in DEPTHS[1:]}
-    saved = "; ".join(f"depth {d} {mean(gaps(runs, d)):.1f} of {of:.1f}" for d,of in without.items())
+    saved = "; ".join(f"depth {d} {mean(gaps(runs, d)):.1f} of {nats:.1f}"
+                      for d,nats in without.items())
     return [
         verdict("The last layers are the place for the heads.",
                 "Heads in the upper half of the layers; no other place is compared.",
